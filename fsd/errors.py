@@ -1,0 +1,76 @@
+"""What can go wrong, as a small tree. Every error says what failed, with which value, and what to do next."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class FsdError(Exception):
+    """Something the user can act on: shown as two lines, never as a traceback.
+
+    message: what failed, naming the value. hint: what to do next.
+    """
+
+    code = "error"
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  What to do: {self.hint}" if self.hint else self.message
+
+    def as_json(self) -> dict[str, Any]:
+        """The error as one JSON object; `code` is stable across releases."""
+        return {"code": self.code, "error": self.message, "hint": self.hint}
+
+
+class MachineError(FsdError):
+    """The machine cannot do it: memory, disk, a missing package, a child process that died."""
+
+    code = "machine"
+
+
+class DownloadError(FsdError):
+    """A file could not be fetched, or is not what was asked for."""
+
+    code = "download"
+
+
+class SessionError(FsdError):
+    """A session, its photos or its captions cannot be used as they are."""
+
+    code = "session"
+
+
+class RecipeError(FsdError):
+    """Settings that cannot be used, alone or together."""
+
+    code = "recipe"
+
+
+class WeightsError(FsdError):
+    """A model file or folder is damaged, incomplete, unsafe or of another kind."""
+
+    code = "weights"
+
+
+class TrainingError(FsdError):
+    """Training had to stop: the loss is not a number, or the state on disk is of another run."""
+
+    code = "training"
+
+
+class Interrupted(FsdError):
+    """Asked to stop (Ctrl-C, SIGTERM): the state is saved and the same command goes on."""
+
+    code = "interrupted"
+
+
+_KINDS = {kind.code: kind for kind in FsdError.__subclasses__()}
+
+
+def from_json(record: dict[str, Any]) -> FsdError:
+    """The error that a child process printed with `as_json`."""
+    return _KINDS.get(record.get("code", ""), FsdError)(record.get("error", ""), record.get("hint", ""))
