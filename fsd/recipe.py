@@ -1,0 +1,252 @@
+"""The settings of a run: frozen, with units, every fault reported at once, JSON in and out.
+
+`recipe.json` in a session is both the interface to the training processes and the record of what was done.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import typing
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+from fsd.errors import RecipeError
+from fsd.families import FAMILIES
+
+FREE = {"free": True}
+"""Marks a setting that may change when a run goes on: the final weights do not depend on it."""
+
+
+@dataclass(frozen=True)
+class TextEncoderStage:
+    """Stage 1. unet: "frozen" trains the text encoder alone; "joint" trains the UNet with it and throws that away."""
+
+    steps: int = 350
+    learning_rate: float = 1e-6
+    unet: Literal["frozen", "joint"] = "frozen"
+
+
+@dataclass(frozen=True)
+class UNetStage:
+    """Stage 2: the UNet, with the text encoder of stage 1 frozen."""
+
+    steps: int = 1500
+    learning_rate: float = 2e-6
+
+
+@dataclass(frozen=True)
+class Prior:
+    """Prior preservation (Ruiz et al. 2022, section 3.2). images: 0 turns it off. weight: of the class images' loss.
+
+    prompts: what the class images are made from; empty means the class prompt alone. They are used in turn.
+    """
+
+    images: int = 0
+    weight: float = 1.0
+    prompts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Save:
+    """When the state is saved: every `every_steps` steps from step `from_step` on; `keep` checkpoints a stage stay."""
+
+    every_steps: int = field(default=500, metadata=FREE)
+    from_step: int = field(default=0, metadata=FREE)
+    keep: int = field(default=2, metadata=FREE)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Pictures made while training: every `every_steps` steps (0: none), from `prompts` (empty: the instance prompt)."""
+
+    every_steps: int = field(default=0, metadata=FREE)
+    prompts: tuple[str, ...] = field(default=(), metadata=FREE)
+    seed: int = field(default=0, metadata=FREE)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that a run depends on.
+
+    identifier, class_word: how prompts name the subject ("sks", "dog"); digits are kept.
+    caption_template: the prompt of a photo without a caption file; may use {identifier} and {class}.
+    offset_noise: standard deviation of the per-channel mean added to the noise (0: off).
+    max_grad_norm: gradient clipping by global norm (0: off, and each weight is stepped during the backward pass).
+    seed: with stage, step and slot it fixes order, timesteps and noise.
+    """
+
+    family: str = "sd15"
+    base_model: str = ""
+    identifier: str = "sks"
+    class_word: str = ""
+    caption_template: str = "photo of {identifier} {class}"
+    resolution_px: int = 512
+    batch_size: int = 1
+    text_encoder: TextEncoderStage = field(default_factory=TextEncoderStage)
+    unet: UNetStage = field(default_factory=UNetStage)
+    prior: Prior = field(default_factory=Prior)
+    schedule: Literal["linear", "constant", "cosine"] = "linear"
+    warmup_steps: int = 0
+    optimizer: Literal["auto", "adamw", "adamw8bit"] = "auto"
+    weight_decay: float = 1e-2
+    max_grad_norm: float = 0.0
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    gradient_checkpointing: bool = False
+    offset_noise: float = 0.0
+    seed: int = 0
+    save: Save = field(default_factory=Save)
+    samples: Samples = field(default_factory=Samples)
+
+    def faults(self) -> list[str]:
+        """Everything wrong with these settings, a sentence each; empty when they can be used."""
+        return _type_faults(self) or _value_faults(self)
+
+    def checked(self) -> Recipe:
+        """This recipe; RecipeError naming every fault at once if it cannot be used."""
+        if faults := self.faults():
+            raise RecipeError("these settings cannot be used: " + "; ".join(faults), "change them and run again")
+        return self
+
+    def prompt(self, template: str = "") -> str:
+        """The template (default: `caption_template`) with the identifier and the class word filled in."""
+        text = (template or self.caption_template).replace("{identifier}", self.identifier)
+        return " ".join(text.replace("{class}", self.class_word).split())
+
+    @property
+    def class_prompt(self) -> str:
+        """The prompt of the class images: the caption template without the identifier."""
+        return replace(self, identifier="").prompt()
+
+    def to_json(self) -> dict[str, Any]:
+        """The recipe as plain JSON values; `from_json` reads it back."""
+        return json.loads(json.dumps(asdict(self)))
+
+    @staticmethod
+    def from_json(record: dict[str, Any]) -> Recipe:
+        """The recipe in `record`; missing settings take their defaults, unknown ones are a RecipeError."""
+        return _build(Recipe, record, "")
+
+    def changed(self, **settings: Any) -> Recipe:
+        """A copy with settings replaced; a dot or a double underscore reaches inside: `changed(unet__steps=200)`."""
+        record = self.to_json()
+        for name, value in settings.items():
+            *path, last = name.replace("__", ".").split(".")
+            inner = record
+            for part in path:
+                inner = inner.setdefault(part, {})
+            inner[last] = list(value) if isinstance(value, tuple) else value
+        return Recipe.from_json(record)
+
+    def identity(self) -> dict[str, Any]:
+        """The settings that the final weights depend on; runs of one identity are interchangeable."""
+        return _without_free(self)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of `identity()`, shortened to 16 hexadecimal digits."""
+        return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def load_recipe(path: Path) -> Recipe:
+    """The recipe in a JSON file; RecipeError if it is missing, is not JSON or names unknown settings."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RecipeError(f"there is no recipe at {path}", "open the session first") from None
+    except (ValueError, UnicodeDecodeError) as fault:
+        raise RecipeError(f"{path} is not JSON: {fault}", "mend or delete the file") from None
+    if not isinstance(record, dict):
+        raise RecipeError(f"{path} holds no settings", "mend or delete the file")
+    return Recipe.from_json(record)
+
+
+def steps_for(photos: int) -> tuple[int, int]:
+    """(text-encoder steps, UNet steps) for a number of photos: 100 UNet steps a photo, 350 to 1500 as the original.
+
+    The UNet's share stays between 500 and 3000 steps.
+    """
+    unet = min(3000, max(500, 100 * photos))
+    return round(unet * 350 / 1500), unet
+
+
+def _without_free(value: Any) -> dict[str, Any]:
+    kept = {}
+    for item in fields(value):
+        if not item.metadata.get("free"):
+            inner = getattr(value, item.name)
+            kept[item.name] = _without_free(inner) if is_dataclass(inner) else inner
+    return {name: inner for name, inner in kept.items() if inner != {}}
+
+
+def _build(kind: type, record: dict[str, Any], where: str) -> Any:
+    hints = typing.get_type_hints(kind)
+    known = {item.name for item in fields(kind)}
+    values = {}
+    for name, value in record.items():
+        if name not in known:
+            close = get_close_matches(name, known, n=1)
+            meant = f"did you mean {close[0]!r}?" if close else f"known are: {', '.join(sorted(known))}"
+            raise RecipeError(f"there is no setting {where + name!r}", meant)
+        if is_dataclass(hints[name]) and isinstance(value, dict):
+            value = _build(hints[name], value, f"{name}.")  # type: ignore[arg-type]
+        elif get_origin(hints[name]) is tuple and isinstance(value, list):
+            value = tuple(value)
+        elif hints[name] is float and type(value) is int:
+            value = float(value)
+        values[name] = value
+    return kind(**values)
+
+
+def _type_faults(value: Any, where: str = "") -> list[str]:
+    found = []
+    hints = typing.get_type_hints(type(value))
+    for item in fields(value):
+        inner, hint, name = getattr(value, item.name), hints[item.name], where + item.name
+        if is_dataclass(hint):
+            found += _type_faults(inner, f"{name}.") if isinstance(inner, hint) else [f"{name} is {inner!r}, not settings"]
+        elif get_origin(hint) is Literal:
+            if inner not in get_args(hint):
+                found.append(f"{name} is {inner!r}, not one of {', '.join(get_args(hint))}")
+        elif get_origin(hint) is tuple:
+            if not isinstance(inner, tuple) or not all(isinstance(part, str) for part in inner):
+                found.append(f"{name} is {inner!r}, not a list of texts")
+        elif type(inner) is not hint:
+            found.append(f"{name} is {inner!r}, not {'a number' if hint in (int, float) else hint.__name__}")
+    return found
+
+
+def _value_faults(recipe: Recipe) -> list[str]:
+    found = []
+
+    def need(good: bool, fault: str) -> None:
+        if not good:
+            found.append(fault)
+
+    for name, stage in (("text_encoder", recipe.text_encoder), ("unet", recipe.unet)):
+        need(0 <= stage.steps <= 1_000_000, f"{name}.steps is {stage.steps}, not 0 to 1000000")
+        need(0 < stage.learning_rate < 1, f"{name}.learning_rate is {stage.learning_rate}, not above 0 and below 1")
+    need(1 <= recipe.batch_size <= 256, f"batch_size is {recipe.batch_size}, not 1 to 256")
+    need(recipe.warmup_steps >= 0, f"warmup_steps is {recipe.warmup_steps}, below 0")
+    need(recipe.weight_decay >= 0, f"weight_decay is {recipe.weight_decay}, below 0")
+    need(recipe.max_grad_norm >= 0, f"max_grad_norm is {recipe.max_grad_norm}, below 0")
+    need(0 <= recipe.offset_noise <= 1, f"offset_noise is {recipe.offset_noise}, not 0 to 1")
+    need(0 <= recipe.seed < 2**63, f"seed is {recipe.seed}, not 0 to 2^63-1")
+    need(recipe.prior.images >= 0, f"prior.images is {recipe.prior.images}, below 0")
+    need(recipe.prior.weight >= 0, f"prior.weight is {recipe.prior.weight}, below 0")
+    need(recipe.save.every_steps >= 1, f"save.every_steps is {recipe.save.every_steps}, below 1")
+    need(recipe.save.from_step >= 0, f"save.from_step is {recipe.save.from_step}, below 0")
+    need(recipe.save.keep >= 2, f"save.keep is {recipe.save.keep}, below 2 (one to go on from and one in reserve)")
+    need(recipe.samples.every_steps >= 0, f"samples.every_steps is {recipe.samples.every_steps}, below 0")
+    need(bool(recipe.identifier.strip()), "identifier is empty")
+    need("{identifier}" in recipe.caption_template, f"caption_template {recipe.caption_template!r} has no {{identifier}}")
+    need(not recipe.prior.images or bool(recipe.class_word), "prior.images is set but class_word is empty")
+    if recipe.family not in FAMILIES:
+        return [*found, f"family is {recipe.family!r}, not one of {', '.join(FAMILIES)}"]
+    family = FAMILIES[recipe.family]
+    low, high = family.allowed_px
+    step = family.latent_factor * 8
+    need(low <= recipe.resolution_px <= high, f"resolution_px is {recipe.resolution_px}, not {low} to {high} ({family.title})")
+    need(recipe.resolution_px % step == 0, f"resolution_px is {recipe.resolution_px}, not a multiple of {step}")
+    return found

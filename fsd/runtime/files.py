@@ -1,0 +1,96 @@
+"""Files that survive: written under a temporary name, synced, renamed, read back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+TEMPORARY_MARK = ".partial-"
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def temporary_beside(path: Path) -> Path:
+    """A name of its own beside `path`, on the same file system, that `is_temporary` recognises."""
+    return path.with_name(f".{path.name}{TEMPORARY_MARK}{uuid.uuid4().hex[:8]}")
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether `path` is what an interrupted write left behind."""
+    return TEMPORARY_MARK in path.name
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary file name; on a clean exit its synced content takes the name `path`, otherwise nothing changes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_beside(path)
+    try:
+        yield temporary
+        sync(temporary)
+        os.replace(temporary, path)
+        sync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` to `path` whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write UTF-8 text to `path` whole or not at all."""
+    write_bytes(path, content.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write indented JSON to `path` whole or not at all."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def sync(path: Path) -> None:
+    """Ask the operating system to put a file or a folder's entries on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def files_under(folder: Path) -> list[Path]:
+    """Every file below `folder`, sorted, without what interrupted writes left behind."""
+    return sorted(
+        Path(root, name)
+        for root, _, names in os.walk(folder)
+        for name in names
+        if not is_temporary(Path(root, name)) and not is_temporary(Path(root))
+    )
+
+
+def size_bytes(path: Path) -> int:
+    """The bytes that a file, or all files below a folder, hold."""
+    if path.is_file():
+        return path.stat().st_size
+    return sum(file.stat().st_size for file in files_under(path))
+
+
+def clear_temporary(folder: Path) -> None:
+    """Remove what interrupted writes left directly in `folder`."""
+    for path in folder.glob(f".*{TEMPORARY_MARK}*"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
