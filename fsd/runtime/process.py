@@ -1,0 +1,127 @@
+"""Child processes: a stage runs in its own, its output is passed on, its error comes back as ours."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fsd.errors import FsdError, Interrupted, MachineError, from_json
+from fsd.runtime import report
+
+_ERROR_MARK = "fsd-error "
+_RESULT_MARK = "fsd-result "
+_TAIL_LINES = 15
+_PACKAGE_PARENT = str(Path(__file__).parents[2])
+
+
+def run_stage(module: str, *arguments: str) -> dict[str, Any]:
+    """Run `python -m MODULE ARGUMENTS` to its end, passing its output on; return what it gave to `stage_main`.
+
+    Ctrl-C and SIGTERM are passed on, and the child is given the time to save. Raises the FsdError that the child
+    raised, or MachineError with its last lines if it died of something else.
+    """
+    environment = dict(os.environ, PYTHONUNBUFFERED="1", PYTHONIOENCODING="utf-8")
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [_PACKAGE_PARENT, os.environ.get("PYTHONPATH")]))
+    child = subprocess.Popen(
+        [sys.executable, "-m", module, *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=environment,
+        start_new_session=True,
+        preexec_fn=_stop_with_parent if sys.platform == "linux" else None,
+    )
+    with _passing_on_signals(child):
+        reply, tail = _pass_on_output(child)
+        status = child.wait()
+    if "error" in reply:
+        raise from_json(reply["error"])
+    if status != 0 or "result" not in reply:
+        raise _death(module, status, tail)
+    return reply["result"]
+
+
+def stage_main(work: Callable[[list[str]], dict[str, Any]]) -> None:
+    """Run `work(argv)` as a child's main function: its result and its FsdErrors go back to `run_stage`."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        result = work(sys.argv[1:])
+    except FsdError as fault:
+        print(f"\n{_ERROR_MARK}{json.dumps(fault.as_json())}", flush=True)
+        sys.exit(75 if isinstance(fault, Interrupted) else 1)
+    print(f"\n{_RESULT_MARK}{json.dumps(result)}", flush=True)
+
+
+def _stop_with_parent() -> None:
+    """Linux: have the kernel send SIGTERM to this process when its parent dies, however it dies."""
+    set_parent_death_signal = 1
+    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
+
+
+@contextmanager
+def _passing_on_signals(child: subprocess.Popen[bytes]) -> Iterator[None]:
+    """While inside, Ctrl-C and SIGTERM go to the child instead of ending this process."""
+
+    def pass_on(number: int, _: Any) -> None:
+        if child.poll() is None:
+            os.killpg(child.pid, number)
+
+    try:
+        before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not the main thread: signals are not ours to handle
+        before = {}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if child.poll() is None:
+            child.kill()
+            child.wait()
+
+
+def _pass_on_output(child: subprocess.Popen[bytes]) -> tuple[dict[str, Any], list[str]]:
+    """Copy the child's output as it comes (progress bars redraw with a carriage return); return its reply and tail."""
+    reply: dict[str, Any] = {}
+    tail: deque[str] = deque(maxlen=_TAIL_LINES)
+    pending = b""
+    assert child.stdout is not None
+    while chunk := os.read(child.stdout.fileno(), 65536):
+        *lines, pending = (pending + chunk).replace(b"\r\n", b"\n").splitlines(keepends=True) if pending or chunk else [b""]
+        if pending.endswith((b"\n", b"\r")):
+            lines, pending = [*lines, pending], b""
+        for line in lines:
+            _take(line.decode(errors="replace"), reply, tail)
+    _take(pending.decode(errors="replace"), reply, tail)
+    return reply, list(tail)
+
+
+def _take(line: str, reply: dict[str, Any], tail: deque[str]) -> None:
+    for mark, name in ((_ERROR_MARK, "error"), (_RESULT_MARK, "result")):
+        if line.startswith(mark):
+            reply[name] = json.loads(line.removeprefix(mark))
+            return
+    out = report.stream()
+    out.write(line)
+    out.flush()
+    if line.strip():
+        tail.append(line.rstrip())
+
+
+def _death(module: str, status: int, tail: list[str]) -> MachineError:
+    last = "\n".join(f"    {line}" for line in tail)
+    if status == -signal.SIGKILL:
+        hint = "the system killed it, most often for want of memory: close other programs or choose smaller settings"
+    else:
+        hint = "read its last lines above; the same command goes on from the last checkpoint"
+    how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with exit code {status}"
+    return MachineError(f"the process {module} {how}; its last lines:\n{last}", hint)

@@ -1,0 +1,56 @@
+"""The one place that prints: lines for people, progress bars, and the single JSON object for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any, TextIO
+
+_stream: TextIO | None = None
+
+
+def to_standard_error() -> None:
+    """From now on lines for people go to standard error, so that standard output holds one JSON object alone."""
+    global _stream
+    _stream = sys.stderr
+
+
+def stream() -> TextIO:
+    """Where lines for people go: standard output, unless `to_standard_error` was called."""
+    return _stream or sys.stdout
+
+
+def say(line: str) -> None:
+    """Print one line for people, at once."""
+    print(line, file=stream(), flush=True)
+
+
+def say_json(value: dict[str, Any]) -> None:
+    """Print one JSON object on standard output."""
+    print(json.dumps(value, ensure_ascii=False), flush=True)
+
+
+def progress(label: str, total: int, done: int = 0) -> Any:
+    """A tqdm bar on the people's stream: steps a second, time left; `set_postfix` adds figures such as the loss."""
+    from tqdm import tqdm
+
+    return tqdm(
+        desc=label, total=total, initial=done, file=stream(), mininterval=0.5, dynamic_ncols=True, unit=" steps", smoothing=0.1
+    )
+
+
+def table(rows: list[list[str]], head: list[str]) -> str:
+    """Rows of texts as aligned columns under their heads."""
+    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in [head, *rows]]
+    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+
+
+def human_bytes(size_bytes: int) -> str:
+    """A size in the unit that fits: 1.5 MB is 1,500,000 bytes."""
+    size = float(size_bytes)
+    for unit in ("B", "KB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.2f} GB"

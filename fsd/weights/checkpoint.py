@@ -1,0 +1,153 @@
+"""Training checkpoints: folders that are whole or not there, verified before they are trusted.
+
+CHECKPOINTS/STAGE-000500/ holds checkpoint.json (written last), the trained parts in Diffusers layout (fp32) and
+optimizer.safetensors. checkpoint.json lists every file with its size and SHA-256.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fsd.errors import MachineError, WeightsError
+from fsd.runtime import files
+
+MANIFEST = "checkpoint.json"
+STAGES = ("text_encoder", "unet")
+_NAME = re.compile(r"(text_encoder|unet)-(\d{6,})")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A saved moment of a stage. facts: what the trainer wrote beside the weights, plain JSON values."""
+
+    folder: Path
+    stage: str
+    step: int
+    facts: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+
+def checkpoint_name(stage: str, step: int) -> str:
+    """The folder name of a stage's checkpoint at a step: "unet-000500"."""
+    return f"{stage}-{step:06d}"
+
+
+def save_checkpoint(
+    checkpoints: Path, stage: str, step: int, facts: dict[str, Any], write: Callable[[Path], None]
+) -> Checkpoint:
+    """Save a checkpoint whose files `write(folder)` makes; it has its name only once all is on the disk and read back.
+
+    Raises MachineError when the disk is full or does not return what was written; older checkpoints are untouched.
+    """
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    files.clear_temporary(checkpoints)
+    final = checkpoints / checkpoint_name(stage, step)
+    temporary = files.temporary_beside(final)
+    temporary.mkdir()
+    try:
+        write(temporary)
+        _seal(temporary, stage, step, facts)
+        _rename_over(temporary, final)
+        return verify_checkpoint(final)
+    except OSError as fault:
+        raise MachineError(
+            f"the checkpoint {final.name} could not be saved in {checkpoints}: {fault}",
+            "free some space and run the same command again; the checkpoint before it is untouched",
+        ) from fault
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def verify_checkpoint(folder: Path) -> Checkpoint:
+    """The checkpoint in `folder`, every file read and compared; WeightsError naming the first fault otherwise."""
+    hint = "an older checkpoint is used if there is one"
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        listed = manifest["files"]
+        for name, expected in listed.items():
+            file = folder / name
+            if not file.is_file() or file.stat().st_size != expected["size_bytes"]:
+                raise WeightsError(f"checkpoint {folder.name} is damaged: {name} is missing or has another size", hint)
+            if files.sha256(file) != expected["sha256"]:
+                raise WeightsError(f"checkpoint {folder.name} is damaged: {name} has another SHA-256", hint)
+        return Checkpoint(folder, manifest["stage"], manifest["step"], manifest["facts"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as fault:
+        raise WeightsError(f"checkpoint {folder.name} is damaged: {MANIFEST} cannot be read ({fault})", hint) from fault
+
+
+def list_checkpoints(checkpoints: Path, stage: str) -> list[Path]:
+    """The folders that carry a checkpoint's name, oldest step first; their content is not looked at."""
+    if not checkpoints.is_dir():
+        return []
+    named = [(match, folder) for folder in checkpoints.iterdir() if (match := _NAME.fullmatch(folder.name))]
+    return [folder for match, folder in sorted(named, key=lambda pair: int(pair[0][2])) if match[1] == stage]
+
+
+def newest_checkpoint(checkpoints: Path, stage: str, say: Callable[[str], None]) -> Checkpoint | None:
+    """The newest checkpoint of a stage that is whole, or None; each damaged one passed over is said."""
+    for folder in reversed(list_checkpoints(checkpoints, stage)):
+        try:
+            return verify_checkpoint(folder)
+        except WeightsError as fault:
+            say(f"{fault.message}; going back to the one before it")
+    return None
+
+
+def prune(checkpoints: Path, stage: str, keep: int) -> list[str]:
+    """Delete all but the newest `keep` checkpoints of a stage; return the deleted names."""
+    gone = list_checkpoints(checkpoints, stage)[:-keep]
+    for folder in gone:
+        _discard(folder)
+    return [folder.name for folder in gone]
+
+
+def drop_optimizer(checkpoint: Checkpoint) -> int:
+    """Delete a checkpoint's optimizer state, keeping its weights; return the bytes freed."""
+    state = checkpoint.folder / "optimizer.safetensors"
+    if not state.exists():
+        return 0
+    freed = state.stat().st_size
+    manifest = json.loads((checkpoint.folder / MANIFEST).read_text(encoding="utf-8"))
+    manifest["files"].pop(state.name, None)
+    files.write_json(checkpoint.folder / MANIFEST, manifest)  # first: a crash here leaves an unlisted file, no damage
+    state.unlink()
+    return freed
+
+
+def _seal(folder: Path, stage: str, step: int, facts: dict[str, Any]) -> None:
+    listed = {}
+    for file in files.files_under(folder):
+        files.sync(file)
+        listed[str(file.relative_to(folder))] = {"size_bytes": file.stat().st_size, "sha256": files.sha256(file)}
+    for inner in {file.parent for file in files.files_under(folder)}:
+        files.sync(inner)
+    files.write_json(folder / MANIFEST, {"format": 1, "stage": stage, "step": step, "facts": facts, "files": listed})
+
+
+def _rename_over(temporary: Path, final: Path) -> None:
+    """Give `temporary` the name `final`; what had that name (a damaged or forked checkpoint) goes only then."""
+    old = None
+    if final.exists():
+        old = files.temporary_beside(final)
+        final.rename(old)
+    temporary.rename(final)
+    files.sync(final.parent)
+    if old:
+        shutil.rmtree(old)
+
+
+def _discard(folder: Path) -> None:
+    """Delete a folder so that a crash in the middle leaves nothing under its name."""
+    doomed = files.temporary_beside(folder)
+    os.rename(folder, doomed)
+    shutil.rmtree(doomed)
