@@ -205,7 +205,9 @@ def _type_faults(value: Any, where: str = "") -> list[str]:
     for item in fields(value):
         inner, hint, name = getattr(value, item.name), hints[item.name], where + item.name
         if is_dataclass(hint):
-            found += _type_faults(inner, f"{name}.") if isinstance(inner, hint) else [f"{name} is {inner!r}, not settings"]
+            found += (
+                _type_faults(inner, f"{name}.") if isinstance(inner, hint) else [f"{name} is {inner!r}, not settings"]
+            )
         elif get_origin(hint) is Literal:
             if inner not in get_args(hint):
                 found.append(f"{name} is {inner!r}, not one of {', '.join(get_args(hint))}")
@@ -240,13 +242,18 @@ def _value_faults(recipe: Recipe) -> list[str]:
     need(recipe.save.keep >= 2, f"save.keep is {recipe.save.keep}, below 2 (one to go on from and one in reserve)")
     need(recipe.samples.every_steps >= 0, f"samples.every_steps is {recipe.samples.every_steps}, below 0")
     need(bool(recipe.identifier.strip()), "identifier is empty")
-    need("{identifier}" in recipe.caption_template, f"caption_template {recipe.caption_template!r} has no {{identifier}}")
+    need(
+        "{identifier}" in recipe.caption_template, f"caption_template {recipe.caption_template!r} has no {{identifier}}"
+    )
     need(not recipe.prior.images or bool(recipe.class_word), "prior.images is set but class_word is empty")
     if recipe.family not in FAMILIES:
         return [*found, f"family is {recipe.family!r}, not one of {', '.join(FAMILIES)}"]
     family = FAMILIES[recipe.family]
     low, high = family.allowed_px
     step = family.latent_factor * 8
-    need(low <= recipe.resolution_px <= high, f"resolution_px is {recipe.resolution_px}, not {low} to {high} ({family.title})")
+    need(
+        low <= recipe.resolution_px <= high,
+        f"resolution_px is {recipe.resolution_px}, not {low} to {high} ({family.title})",
+    )
     need(recipe.resolution_px % step == 0, f"resolution_px is {recipe.resolution_px}, not a multiple of {step}")
     return found

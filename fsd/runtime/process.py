@@ -96,7 +96,9 @@ def _pass_on_output(child: subprocess.Popen[bytes]) -> tuple[dict[str, Any], lis
     pending = b""
     assert child.stdout is not None
     while chunk := os.read(child.stdout.fileno(), 65536):
-        *lines, pending = (pending + chunk).replace(b"\r\n", b"\n").splitlines(keepends=True) if pending or chunk else [b""]
+        *lines, pending = (
+            (pending + chunk).replace(b"\r\n", b"\n").splitlines(keepends=True) if pending or chunk else [b""]
+        )
         if pending.endswith((b"\n", b"\r")):
             lines, pending = [*lines, pending], b""
         for line in lines:

@@ -35,14 +35,23 @@ def progress(label: str, total: int, done: int = 0) -> Any:
     from tqdm import tqdm
 
     return tqdm(
-        desc=label, total=total, initial=done, file=stream(), mininterval=0.5, dynamic_ncols=True, unit=" steps", smoothing=0.1
+        desc=label,
+        total=total,
+        initial=done,
+        file=stream(),
+        mininterval=0.5,
+        dynamic_ncols=True,
+        unit=" steps",
+        smoothing=0.1,
     )
 
 
 def table(rows: list[list[str]], head: list[str]) -> str:
     """Rows of texts as aligned columns under their heads."""
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in [head, *rows]]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in [head, *rows]
+    ]
     return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
 
 

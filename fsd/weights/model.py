@@ -16,7 +16,9 @@ def base_parts(base: Path) -> dict[str, Path]:
     parts = {part: base / part for part in PARTS}
     missing = [part for part, folder in parts.items() if not folder.is_dir()]
     if missing:
-        raise WeightsError(f"{base} is not a whole Diffusers model: no {', '.join(missing)}", "choose another base model")
+        raise WeightsError(
+            f"{base} is not a whole Diffusers model: no {', '.join(missing)}", "choose another base model"
+        )
     return parts
 
 

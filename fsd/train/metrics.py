@@ -1,0 +1,87 @@
+"""metrics.jsonl: one line of figures every few steps, and the loss plot drawn from it."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fsd.runtime import files
+
+
+@dataclass
+class Metrics:
+    """The figures of a session's stages in a JSON Lines file: stage, step, loss, learning_rate, steps_per_second, time."""
+
+    path: Path
+    last_loss: float | None = None
+    _stage: str = field(default="", repr=False)
+
+    def start(self, stage: str, step: int) -> None:
+        """Begin a stage after `step`: lines of the same stage from later steps, which are trained again, are dropped."""
+        self._stage = stage
+        kept = [row for row in read_metrics(self.path) if row["stage"] != stage or row["step"] <= step]
+        files.write_text(self.path, "".join(json.dumps(row) + "\n" for row in kept))
+
+    def add(self, step: int, loss: float, learning_rate: float, steps_per_second: float | None) -> None:
+        """Append a line; `loss` is the mean since the line before."""
+        self.last_loss = loss
+        row = {
+            "stage": self._stage,
+            "step": step,
+            "loss": loss,
+            "learning_rate": learning_rate,
+            "steps_per_second": steps_per_second,
+            "time": time.time(),
+        }
+        with self.path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(row) + "\n")
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of a metrics file; a line cut short by a kill is left out."""
+    if not path.exists():
+        return []
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            continue
+    return rows
+
+
+def draw_loss(path: Path, destination: Path) -> Path:
+    """A PNG with each stage's loss and learning rate over its steps, from a metrics file."""
+    from matplotlib.figure import Figure
+
+    rows = read_metrics(path)
+    stages = [stage for stage in ("text_encoder", "unet") if any(row["stage"] == stage for row in rows)]
+    figure = Figure(figsize=(5 * max(1, len(stages)), 3.2), layout="constrained")
+    for place, stage in enumerate(stages, start=1):
+        mine = [row for row in rows if row["stage"] == stage]
+        steps = [row["step"] for row in mine]
+        axes = figure.add_subplot(1, len(stages), place)
+        axes.set_title(stage.replace("_", " "))
+        axes.set_xlabel("step")
+        axes.plot(steps, [row["loss"] for row in mine], alpha=0.35, color="tab:blue")
+        axes.plot(steps, _smooth([row["loss"] for row in mine]), color="tab:blue", label="loss")
+        rates = axes.twinx()
+        rates.plot(
+            steps, [row["learning_rate"] for row in mine], color="tab:orange", linestyle=":", label="learning rate"
+        )
+        axes.legend(loc="upper left")
+        rates.legend(loc="upper right")
+    with files.replacing(destination) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)
+    return destination
+
+
+def _smooth(values: list[float]) -> list[float]:
+    """An exponential mean over about ten values."""
+    smooth: list[float] = []
+    for value in values:
+        smooth.append(value if not smooth else 0.9 * smooth[-1] + 0.1 * value)
+    return smooth

@@ -1,0 +1,142 @@
+"""What both stages do before the loop: read the session, encode the photos, find where to go on from."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from transformers import CLIPTokenizer
+
+from fsd.data.dataset import TrainingPhoto, class_photos, inputs_fingerprint, training_photos
+from fsd.data.lock import writing
+from fsd.data.session import Session, open_session_folder
+from fsd.errors import SessionError, TrainingError
+from fsd.recipe import Recipe
+from fsd.runtime import process, report
+from fsd.train import loop
+from fsd.train.batch import Batches
+from fsd.train.latents import encode_photos
+from fsd.train.machine import make_accelerator
+from fsd.train.metrics import Metrics, draw_loss
+from fsd.train.noise import load_schedule
+from fsd.weights.base_model import base_fingerprint
+from fsd.weights.checkpoint import Checkpoint, newest_checkpoint
+from fsd.weights.model import base_parts
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A stage ready to load its networks. start: the checkpoint to go on from, None for the base model."""
+
+    session: Session
+    recipe: Recipe
+    parts: dict[str, Path]
+    photos: list[TrainingPhoto]
+    accelerator: Accelerator
+    batches: Batches
+    run: loop.Run
+    start: Checkpoint | None
+
+    @property
+    def prompts(self) -> list[str]:
+        """Each training photo's prompt, in the order of the batches' rows."""
+        return [photo.prompt for photo in self.photos]
+
+    def tokenizer(self) -> CLIPTokenizer:
+        return CLIPTokenizer.from_pretrained(self.parts["tokenizer"])
+
+    def started(self, part: str) -> Path:
+        """The folder to load a part from: the checkpoint to go on from, where it holds the part, else the base model."""
+        if self.start and (self.start.folder / part).is_dir():
+            return self.start.folder / part
+        return self.parts[part]
+
+
+def run_stage(arguments: list[str], stage: str, build: Any) -> dict[str, Any]:
+    """Train a session's stage: the main function of both stage processes. arguments: SESSION_FOLDER [--fork].
+
+    build(prepared) loads the networks and returns the `loop.Stage`.
+    """
+    session = open_session_folder(Path(arguments[0]))
+    with writing(session):
+        prepared = _prepare(session, stage, fork="--fork" in arguments)
+        steps = getattr(prepared.recipe, stage).steps
+        if prepared.start and prepared.start.step >= steps:
+            report.say(f"{stage.replace('_', ' ')}: all {steps} steps are done already")
+            return {"stage": stage, "steps": steps, "from_step": steps, "loss": None}
+        figures = loop.train(build(prepared), prepared.run, prepared.start)
+    draw_loss(prepared.run.metrics.path, session.logs / "loss.png")
+    return figures
+
+
+def _prepare(session: Session, stage: str, fork: bool) -> Prepared:
+    recipe = session.recipe().checked()
+    photos, priors = training_photos(session), class_photos(session)
+    if not photos:
+        raise SessionError(f"session {session.name!r} has no instance images", "add photos first: add_photos")
+    priors = priors[: recipe.prior.images]
+    base = Path(recipe.base_model)
+    parts = base_parts(base)
+    facts = {"run": _identity(session, recipe, stage, base), "machine": _machine()}
+    start = newest_checkpoint(session.checkpoints, stage, report.say)
+    if start:
+        _check_same_run(start, facts, fork)
+        report.say(f"going on from {start.name}")
+    accelerator = make_accelerator(recipe)
+    everything = [*photos, *priors]
+    latents = encode_photos(everything, parts["vae"], recipe.resolution_px, session.cache, accelerator.device)
+    schedule = load_schedule(parts["scheduler"])
+    batches = Batches(stage, recipe, everything, len(photos), latents, schedule)
+    session.logs.mkdir(exist_ok=True)
+    metrics = Metrics(session.logs / "metrics.jsonl")
+
+    def sample(checkpoint: str) -> None:
+        draw_loss(metrics.path, session.logs / "loss.png")
+        process.run_stage("fsd.generate.sample", str(session.folder), "--training-samples", checkpoint)
+
+    run = loop.Run(recipe, accelerator, session.checkpoints, metrics, facts, sample)
+    return Prepared(session, recipe, parts, everything, accelerator, batches, run, start)
+
+
+def _identity(session: Session, recipe: Recipe, stage: str, base: Path) -> dict[str, Any]:
+    """What the stage's final weights depend on, flat: settings, photos and captions, base model, stage 1's result."""
+    settings = recipe.identity()
+    settings.pop("base_model")
+    other = "unet" if stage == "text_encoder" else "text_encoder"
+    settings.pop(other)
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            flat |= {f"{name}.{inner}": item for inner, item in value.items()}
+        else:
+            flat[name] = value
+    flat |= {"photos and captions": inputs_fingerprint(session), "base model": base_fingerprint(base)}
+    if stage == "unet" and (first := newest_checkpoint(session.checkpoints, "text_encoder", report.say)):
+        flat["trained text encoder"] = base_fingerprint(first.folder)
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in flat.items()}
+
+
+def _check_same_run(start: Checkpoint, facts: dict[str, Any], fork: bool) -> None:
+    """Refuse to go on under other settings, which would give other weights, unless asked to fork."""
+    then, now = start.facts["run"], facts["run"]
+    changed = sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name))
+    if changed and not fork:
+        listed = "; ".join(f"{name} was {then.get(name)!r}, is {now.get(name)!r}" for name in changed)
+        raise TrainingError(
+            f"{start.name} is from a run with other settings: {listed}",
+            "set them back, use a new session, or pass --fork to go on from it all the same",
+        )
+    if changed:
+        report.say(f"forked from {start.name}: {', '.join(changed)} changed")
+        facts["forked_from"] = {"checkpoint": start.name, "changed": changed}
+    if start.facts["machine"] != facts["machine"]:
+        report.say(f"{start.name} is from another machine ({start.facts['machine']}): bits may differ from here on")
+
+
+def _machine() -> dict[str, str]:
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{platform.machine()} CPU"
+    return {"device": device, "torch": torch.__version__, "threads": str(torch.get_num_threads())}

@@ -1,0 +1,43 @@
+"""Stage 2: the UNet learns the subject, from cached latents and embeddings alone. `python -m fsd.train.unet`."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from fsd.runtime import report
+from fsd.runtime.process import stage_main
+from fsd.train import loop
+from fsd.train.latents import encode_prompts
+from fsd.train.loss import dreambooth_loss
+from fsd.train.machine import load_unet
+from fsd.train.prepare import Prepared, run_stage
+from fsd.weights.model import model_parts
+
+
+def build(prepared: Prepared) -> loop.Stage:
+    """The stage: only the UNet in memory; the prompts are encoded once by stage 1's text encoder, which then leaves."""
+    recipe, accelerator, batches = prepared.recipe, prepared.accelerator, prepared.batches
+    device = accelerator.device
+    base = prepared.parts["unet"].parent
+    text_encoder = model_parts(base, prepared.session.checkpoints, report.say)["text_encoder"]
+    prompts = sorted(set(prepared.prompts))
+    embeddings = encode_prompts(prompts, text_encoder, prepared.tokenizer(), prepared.session.cache, device).to(device)
+    row_of = [prompts.index(prompt) for prompt in prepared.prompts]
+    unet = load_unet(prepared.started("unet"), device).train()
+    if recipe.gradient_checkpointing:
+        unet.enable_gradient_checkpointing()
+    unet = accelerator.prepare(unet)
+
+    def loss(step: int) -> Tensor:
+        batch = batches.at(step, device)
+        states = embeddings[[row_of[row] for row in batch.rows]]
+        with accelerator.autocast():
+            predicted = unet(batch.noisy, batch.timesteps, states).sample
+        return dreambooth_loss(predicted, batch.target, batch.weights)
+
+    settings = recipe.unet
+    return loop.Stage("unet", settings.steps, settings.learning_rate, {"unet": unet}, "unet", loss)
+
+
+if __name__ == "__main__":
+    stage_main(lambda arguments: run_stage(arguments, "unet", build))
