@@ -1,0 +1,162 @@
+"""One call of `add_photos`: each photo decoded, compared with those there, staged, and at last put in its place."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fsd.data.decode import decode, open_photo
+from fsd.data.folder import Session
+from fsd.data.looks import look, pairs_alike
+from fsd.data.names import has_control, photo_files
+from fsd.data.prompt import caption_path, read_caption
+from fsd.data.sources import MAX_PHOTO_BYTES, Entry, caption_of, captions_for, has_photo_suffix
+from fsd.errors import SessionError
+from fsd.runtime.files import sha256, sync, write_text
+
+MAX_NAME_BYTES = 200
+_SUFFIXES = {"MPO": ".jpg", "JPEG": ".jpg", "TIFF": ".tif", "HEIF": ".heic", "DIB": ".bmp"}
+
+
+@dataclass(frozen=True)
+class AddReport:
+    """What `add_photos` did, by file name. near_duplicates: pairs that look the same. captions: photos that got one."""
+
+    added: list[str] = field(default_factory=list)
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    near_duplicates: list[tuple[str, str]] = field(default_factory=list)
+    captions: list[str] = field(default_factory=list)
+    held_out: list[str] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as plain JSON values."""
+        return asdict(self)
+
+    def text(self) -> str:
+        """The report as lines for a person."""
+        lines = [f"{len(self.added)} photos added, {len(self.captions)} captions"]
+        lines += [f"held out for the score: {', '.join(self.held_out)}"] if self.held_out else []
+        lines += [f"skipped {name}: {reason}" for name, reason in self.skipped]
+        return "\n".join([*lines, *(f"note: {warning}" for warning in self.warnings)])
+
+
+class Adding:
+    """One `add_photos` under way: what is there already, and what was taken into the stage folder."""
+
+    def __init__(self, session: Session, stage: Path) -> None:
+        self.session, self.stage, self.report = session, stage, AddReport()
+        self.resolution_px = session.recipe().resolution_px
+        self.there = photo_files(session.instance_images) + photo_files(session.held_out_images)
+        self.taken = {path.name.casefold() for path in self.there}
+        self.by_size: dict[int, list[Path]] = {}
+        for path in self.there:
+            self.by_size.setdefault(path.stat().st_size, []).append(path)
+        self.looks: dict[str, int] = {}
+        self.texts: dict[str, str] = {}
+
+    def take_all(self, entries: list[Entry]) -> None:
+        """Check every entry, copy the photos into the stage folder and list the others with their reasons."""
+        captions = captions_for(entries)
+        used = set()
+        for entry in entries:
+            if entry.is_caption:
+                continue
+            caption = caption_of(entry, captions)
+            used.add(id(caption))
+            try:
+                self._take(entry, caption)
+            except SessionError as refusal:
+                reason = refusal.message.removeprefix(f"{entry.name}: ")
+                self.report.skipped.append((entry.name, reason))
+        for caption in captions.values():
+            if id(caption) not in used:
+                self.report.skipped.append((caption.name, "a text without a photo of its name"))
+        self._find_near_duplicates()
+
+    def _take(self, entry: Entry, caption: Entry | None) -> None:
+        if fault := entry.fault or _fault(entry):
+            raise SessionError(fault)
+        content = entry.read()
+        if same := self._same_bytes(content):
+            self._caption(same, caption)
+            raise SessionError(f"the same bytes are there already, as {same}")
+        photo, kind = decode(content, entry.name)
+        name = self._free_name(entry.name, kind)
+        path = self.stage / name
+        path.write_bytes(content)
+        self.taken.add(name.casefold())
+        self.by_size.setdefault(len(content), []).append(path)
+        self.report.added.append(name)
+        self.looks[name] = look(photo)
+        self._caption(name, caption)
+        if min(photo.size) < self.resolution_px:
+            size = f"{photo.width} x {photo.height} px"
+            self.report.warnings.append(f"{name} is {size}, smaller than the {self.resolution_px} px of training")
+
+    def _same_bytes(self, content: bytes) -> str:
+        digest = hashlib.sha256(content).hexdigest()
+        return next((path.name for path in self.by_size.get(len(content), []) if sha256(path) == digest), "")
+
+    def _free_name(self, name: str, kind: str) -> str:
+        if not has_photo_suffix(name):
+            name = f"{name}{_SUFFIXES.get(kind, '.' + kind.lower())}"
+            self.report.warnings.append(f"{Path(name).stem} was named {name}, for it is a photo")
+        free, number = name, 2
+        while free.casefold() in self.taken:
+            free, number = f"{Path(name).stem} ({number}){Path(name).suffix}", number + 1
+        return free
+
+    def _caption(self, name: str, caption: Entry | None) -> None:
+        if caption is None:
+            return
+        try:
+            text, notes = read_caption(caption.read(), caption.name)
+        except SessionError as refusal:
+            self.report.skipped.append((caption.name, refusal.message))
+            return
+        self.report.warnings.extend(notes)
+        target = caption_path(self.session, name)
+        if target.is_file() and read_caption(target.read_bytes(), target.name)[0] != text:
+            self.report.warnings.append(f"{name} keeps the caption it has; {caption.name} says something else")
+        elif text and not target.is_file():
+            self.texts[name] = text
+
+    def _find_near_duplicates(self) -> None:
+        new = set(self.looks)
+        for path in self.there if new else []:
+            try:
+                self.looks[path.name] = look(open_photo(path, max_side_px=256))
+            except SessionError as refusal:
+                self.report.warnings.append(f"already in the session, but {refusal.message}")
+        self.report.near_duplicates.extend(pairs_alike(self.looks, new))
+        self.report.warnings.extend(f"{a} and {b} look the same; keep one" for a, b in self.report.near_duplicates)
+
+    def place(self, held_out: list[str]) -> None:
+        """Move what was taken to its place; it was decoded and synced before."""
+        folders = (self.session.instance_images, self.session.held_out_images)
+        for folder in folders:
+            folder.mkdir(exist_ok=True)
+        for name, text in self.texts.items():
+            write_text(caption_path(self.session, name), text + "\n")
+            self.report.captions.append(name)
+        for name in self.report.added:
+            sync(self.stage / name)
+            os.replace(self.stage / name, folders[name in held_out] / name)
+        for name in held_out:
+            if (folders[0] / name).exists():
+                os.replace(folders[0] / name, folders[1] / name)
+        self.report.held_out.extend(held_out)
+
+
+def _fault(entry: Entry) -> str:
+    if entry.size_bytes > MAX_PHOTO_BYTES:
+        return f"has {entry.size_bytes >> 20} MiB; {MAX_PHOTO_BYTES >> 20} MiB is the most for a photo"
+    if not entry.name.strip(". ") or has_control(entry.name):
+        return "its name has control characters or nothing else; rename it"
+    if len(entry.name.encode("utf-8", "replace")) > MAX_NAME_BYTES:
+        return "its name is too long; rename it"
+    return "its name begins with a dot; rename it" if entry.name.startswith(".") else ""

@@ -1,0 +1,132 @@
+"""Captions: written for every photo, and shown before training as the exact prompts with their tokens."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from fsd.data.folder import Session
+from fsd.data.lock import writing
+from fsd.data.names import file_words, photo_files
+from fsd.data.prompt import caption_path, prompt_of
+from fsd.errors import SessionError, WeightsError
+from fsd.families import FAMILIES
+from fsd.runtime.files import write_json, write_text
+
+Mode = Literal["template", "file name"]
+
+
+@dataclass(frozen=True)
+class CaptionReport:
+    """What `write_captions` did. written, kept: photos that got a caption file, and that had one."""
+
+    written: list[str]
+    kept: list[str]
+    notes: list[str]
+
+
+def write_captions(session: Session, mode: Mode = "template", overwrite: bool = False) -> CaptionReport:
+    """Give every instance image a caption file, to be edited by hand; those that exist stay unless `overwrite`.
+
+    mode: "template" writes the recipe's template with its places still open, so that the identifier can change;
+    "file name" writes what the file name says. Photos added later follow the same mode.
+    """
+    if mode not in get_args(Mode):
+        raise SessionError(f"the caption mode {mode!r} is unknown", f"choose one of: {', '.join(get_args(Mode))}")
+    written, kept, notes = [], [], list[str]()
+    with writing(session):
+        template = session.recipe().caption_template
+        write_json(session.session_path, session.manifest() | {"prompts": mode})
+        for path in photo_files(session.instance_images):
+            target = caption_path(session, path.name)
+            if target.is_file() and not overwrite:
+                kept.append(path.name)
+                notes += prompt_of(session, path.name).notes
+                continue
+            words = file_words(path.name) if mode == "file name" else template
+            write_text(target, (words or template) + "\n")
+            written.append(path.name)
+    return CaptionReport(written, kept, notes)
+
+
+@dataclass(frozen=True)
+class PromptRow:
+    """One photo's prompt. tokens: with start and end. over: more than the text encoder reads; lost: the words cut off.
+
+    source: "caption", "template" or "file name". notes: what the user should know, such as a missing identifier.
+    """
+
+    photo: str
+    prompt: str
+    tokens: int
+    over: bool
+    lost: str
+    source: str
+    notes: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """The row as plain JSON values."""
+        return asdict(self) | {"notes": list(self.notes)}
+
+
+def prompt_table(session: Session, tokenizer_folder: Path) -> list[PromptRow]:
+    """A row for every instance image, sorted by name; SessionError if there is none or a caption is no text."""
+    paths = photo_files(session.instance_images)
+    if not paths:
+        raise SessionError(f"session {session.name!r} has no photos", "add photos first")
+    tokenizer, recipe = _tokenizer(tokenizer_folder), session.recipe()
+    most = FAMILIES[recipe.family].text_tokens
+    rows = []
+    for path in paths:
+        prompt = prompt_of(session, path.name, recipe)
+        tokens, lost = _count(tokenizer, prompt.text, most)
+        missing = recipe.identifier.lower() not in prompt.text.lower()
+        notes = prompt.notes + ((f"the identifier {recipe.identifier!r} is not in this prompt",) if missing else ())
+        rows.append(PromptRow(path.name, prompt.text, tokens, tokens > most, lost, prompt.source, notes))
+    return rows
+
+
+def prompt_table_text(rows: list[PromptRow]) -> str:
+    """The table as lines: photo, tokens, where the prompt is from, the prompt; warnings below their row."""
+    width = max([len(row.photo) for row in rows] + [5])
+    lines = [f"{'photo':<{width}}  tokens  from       prompt"]
+    for row in rows:
+        lines.append(f"{row.photo:<{width}}  {row.tokens:>6}  {row.source:<9}  {row.prompt}")
+        told = [f"too long: {row.lost!r} is not read; shorten the caption"] if row.over else []
+        lines += [f"{'':<{width}}       !  {note}" for note in (*told, *row.notes)]
+    return "\n".join(lines)
+
+
+def _count(tokenizer: Any, prompt: str, most: int) -> tuple[int, str]:
+    """(tokens with start and end, the words from the first one on that is not read whole)."""
+    encoding = tokenizer.encode(prompt)
+    marks = zip(encoding.offsets, encoding.special_tokens_mask, strict=True)
+    content = [offset for offset, special in marks if not special]
+    room = most - (len(encoding.ids) - len(content))
+    if len(content) <= room:
+        return len(encoding.ids), ""
+    first = content[room][0]
+    return len(encoding.ids), prompt[prompt.rfind(" ", 0, first + 1) + 1 :] if prompt[first] != " " else prompt[
+        first + 1 :
+    ]
+
+
+def _tokenizer(folder: Path) -> Any:
+    """The `tokenizers.Tokenizer` of a tokenizer folder, never cutting or padding."""
+    try:
+        if (folder / "tokenizer.json").is_file():
+            from tokenizers import Tokenizer
+
+            found = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        else:
+            from transformers import CLIPTokenizer
+
+            found = CLIPTokenizer.from_pretrained(folder).backend_tokenizer
+    except Exception as error:  # tokenizers raises plain Exception
+        raise WeightsError(
+            f"{folder} holds no tokenizer that can be read: {error}", "choose the base model again"
+        ) from None
+    found.no_truncation()
+    found.no_padding()
+    return found

@@ -1,0 +1,71 @@
+"""What a training stage reads: every photo with its square and its exact prompt."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from fsd.data.crop import centre_box, crop_photos
+from fsd.data.decode import Box, open_photo
+from fsd.data.folder import Session
+from fsd.data.names import photo_files
+from fsd.data.prompt import prompt_of, read_caption
+from fsd.errors import SessionError
+from fsd.runtime.files import sha256
+
+
+@dataclass(frozen=True)
+class TrainingPhoto:
+    """One training example. box: (left, top, side) in pixels of `open_photo(path)`. prompt: for the tokenizer as is."""
+
+    path: Path
+    box: Box
+    prompt: str
+
+
+def training_photos(session: Session) -> list[TrainingPhoto]:
+    """The instance images by name, with boxes (found where missing) and prompts; SessionError if there are none."""
+    photos = _photos(session, session.instance_images)
+    if not photos:
+        raise SessionError(f"session {session.name!r} has no photos", "add photos first")
+    return photos
+
+
+def held_out_photos(session: Session) -> list[TrainingPhoto]:
+    """The photos kept from training, sorted by name; empty when none are."""
+    return _photos(session, session.held_out_images)
+
+
+def class_photos(session: Session) -> list[TrainingPhoto]:
+    """The class images, sorted by name, with centred squares; also the original suite's concept_images/.
+
+    The prompt is what a STEM.txt beside the image says, else the recipe's class prompt.
+    """
+    paths = photo_files(session.class_images) + photo_files(session.concept_images)
+    default = session.recipe().class_prompt
+    return [TrainingPhoto(path, centre_box(open_photo(path).size), _class_prompt(path) or default) for path in paths]
+
+
+def inputs_fingerprint(session: Session) -> str:
+    """SHA-256, shortened to 16 hexadecimal digits, of everything in the session that training reads.
+
+    That is photos, boxes and prompts, with as many class images as the recipe uses. Two runs with one fingerprint and
+    one recipe train on the same things.
+    """
+    used = training_photos(session) + class_photos(session)[: session.recipe().prior.images]
+    facts = [[photo.path.name, sha256(photo.path), list(photo.box), photo.prompt] for photo in used]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+
+def _photos(session: Session, folder: Path) -> list[TrainingPhoto]:
+    paths = photo_files(folder)
+    crops = crop_photos(session) if paths else {}
+    recipe = session.recipe()
+    return [TrainingPhoto(path, crops[path.name].box, prompt_of(session, path.name, recipe).text) for path in paths]
+
+
+def _class_prompt(path: Path) -> str:
+    beside = path.with_suffix(".txt")
+    return read_caption(beside.read_bytes(), beside.name)[0] if beside.is_file() else ""

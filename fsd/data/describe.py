@@ -1,0 +1,103 @@
+"""What a session holds and what to do with it next, as plain JSON values."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from fsd.data.folder import Session
+from fsd.data.lock import holder
+from fsd.data.names import photo_files
+from fsd.recipe import Recipe
+from fsd.runtime.files import size_bytes
+
+STAGES = ("text_encoder", "unet")
+
+
+def describe(session: Session) -> dict[str, Any]:
+    """Counts, sizes in bytes, checkpoints a stage, the recipe's steps, the state in words and the verb to run next."""
+    manifest, recipe = session.manifest(), session.recipe()
+    checkpoints = {stage: _checkpoints(session, stage) for stage in STAGES}
+    facts = {
+        "name": session.name,
+        "folder": str(session.folder),
+        "original_suite": manifest["original"],
+        "created": manifest["created"],
+        "family": recipe.family,
+        "base_model": recipe.base_model,
+        "photos": len(photo_files(session.instance_images)),
+        "held_out": len(photo_files(session.held_out_images)),
+        "captions": len(_captioned(session)),
+        "class_images": len(photo_files(session.class_images)) + len(photo_files(session.concept_images)),
+        "steps": {stage: getattr(recipe, stage).steps for stage in STAGES},
+        "checkpoints": checkpoints,
+        "ckpt": [path.name for path in session.ckpt_files()],
+        "bytes": folder_bytes(session),
+        "writer": holder(session.folder),
+    }
+    state, following = _state(session, recipe, facts, manifest["prompts"])
+    return facts | {"state": state, "next": following}
+
+
+def folder_bytes(session: Session) -> dict[str, int]:
+    """The bytes in each folder of the session, of the files beside them, and in all."""
+    inner = sorted(path for path in session.folder.iterdir() if path.is_dir() and not path.is_symlink())
+    sizes = {path.name: size_bytes(path) for path in inner}
+    files = sum(path.lstat().st_size for path in session.folder.iterdir() if not path.is_dir())
+    return sizes | {"files": files, "total": sum(sizes.values()) + files}
+
+
+def _captioned(session: Session) -> list[Path]:
+    photos = photo_files(session.instance_images)
+    return [path for path in photos if (session.captions / f"{path.stem}.txt").is_file()]
+
+
+def _checkpoints(session: Session, stage: str) -> list[dict[str, Any]]:
+    """The stage's checkpoints by step: {folder, step, done}; one whose checkpoint.json cannot be read is left out."""
+    found = []
+    for folder in sorted(session.checkpoints.glob(f"{stage}-*")):
+        record = _record(folder) if re.fullmatch(rf"{stage}-\d{{6,}}", folder.name) else None
+        if record and record.get("stage") == stage and type(record.get("step")) is int:
+            found.append({"folder": folder.name, "step": record["step"], "done": record.get("done") is True})
+    return sorted(found, key=lambda checkpoint: checkpoint["step"])
+
+
+def _record(folder: Path) -> dict[str, Any] | None:
+    try:
+        record = json.loads((folder / "checkpoint.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _state(session: Session, recipe: Recipe, facts: dict[str, Any], prompts: str) -> tuple[str, str]:
+    """(state in words, next verb): the first thing in the pipeline's order that is not done yet."""
+    reached = {stage: max((c["step"] for c in facts["checkpoints"][stage]), default=0) for stage in STAGES}
+    done = {stage: _is_done(facts["checkpoints"][stage], getattr(recipe, stage).steps) for stage in STAGES}
+    if facts["ckpt"] and not any(facts["checkpoints"].values()):
+        return "CKPT saved", "generate"
+    if not facts["photos"]:
+        return "empty", "add-photos"
+    if not any(reached.values()) and prompts == "template" and facts["captions"] < facts["photos"]:
+        return "photos added", "caption-photos"
+    for stage, words in (("text_encoder", "text encoder"), ("unet", "UNet")):
+        if not done[stage]:
+            before = "text encoder trained" if stage == "unet" and recipe.text_encoder.steps else "ready to train"
+            state = f"{words} at step {reached[stage]}" if reached[stage] else before
+            return state, f"train-{stage.replace('_', '-')}"
+    if not facts["ckpt"] or _is_stale(session):
+        return "trained", "save-ckpt"
+    return "CKPT saved", "generate"
+
+
+def _is_done(checkpoints: list[dict[str, Any]], steps: int) -> bool:
+    return steps == 0 or any(c["done"] and c["step"] >= steps for c in checkpoints)
+
+
+def _is_stale(session: Session) -> bool:
+    """Whether a checkpoint is younger than every CKPT."""
+    trained = [path.stat().st_mtime for path in session.checkpoints.glob("*-*/checkpoint.json")]
+    saved = [path.stat().st_mtime for path in session.ckpt_files()]
+    return max(trained, default=0.0) > max(saved, default=0.0)

@@ -1,0 +1,57 @@
+"""Photos come into a session: copied as they are, checked by decoding, each refusal listed with its reason."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fsd.data.adding import Adding, AddReport
+from fsd.data.decode import MAX_SIDE_PX, Box, open_photo, square
+from fsd.data.folder import Session
+from fsd.data.lock import writing
+from fsd.data.names import photo_files
+from fsd.data.sources import Source, opened
+from fsd.errors import SessionError
+from fsd.runtime.files import temporary_beside
+
+__all__ = ["MAX_SIDE_PX", "AddReport", "Box", "add_photos", "open_photo", "square"]
+
+
+def add_photos(session: Session, source: Source, hold_out: int = 0) -> AddReport:
+    """Copy photos (and the `.txt` beside them as captions) into the session; all of them or, on an error, none.
+
+    source: a folder, a file, files, a zip, or an upload {name: bytes}. hold_out: how many photos in all are to be kept
+    from training, in held_out_images/, for the score. What is no photo, or is there already, is a listed skip.
+    """
+    if type(hold_out) is not int or hold_out < 0:
+        raise SessionError(f"hold_out is {hold_out!r}, not a number of photos", "give 0 or more")
+    with writing(session), opened(source) as entries, _staging(session) as stage:
+        adding = Adding(session, stage)
+        adding.take_all(entries)
+        moved = _to_hold_out(session, adding.report.added, hold_out)
+        adding.place(moved)
+    return adding.report
+
+
+def _to_hold_out(session: Session, added: list[str], wanted: int) -> list[str]:
+    """The names, spread evenly over the sorted ones, that are to join held_out_images/ until it holds `wanted`."""
+    held = len(photo_files(session.held_out_images))
+    names = sorted({path.name for path in photo_files(session.instance_images)} | set(added))
+    if wanted and wanted >= held + len(names):
+        fault = f"hold_out is {wanted}, but there are only {held + len(names)} photos"
+        raise SessionError(fault, "hold out fewer, or add more photos: at least one must be left to train on")
+    missing = max(0, wanted - held)
+    return [names[int((index + 0.5) * len(names) / missing)] for index in range(missing)]
+
+
+@contextmanager
+def _staging(session: Session) -> Iterator[Path]:
+    """A temporary folder in the session, gone afterwards whatever happens."""
+    stage = temporary_beside(session.folder / "photos")
+    stage.mkdir()
+    try:
+        yield stage
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)

@@ -1,0 +1,78 @@
+"""A photo's exact prompt: from its caption file, the recipe's template or its file name."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path
+
+from fsd.data.folder import Session
+from fsd.data.names import file_words
+from fsd.errors import SessionError
+from fsd.recipe import Recipe
+
+MAX_CAPTION_BYTES = 20_000
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A photo's exact prompt. source: "caption", "template" or "file name". notes: what had to be cleaned."""
+
+    text: str
+    source: str
+    notes: tuple[str, ...] = ()
+
+
+def prompt_of(session: Session, photo: str, recipe: Recipe | None = None, mode: str = "") -> Prompt:
+    """The prompt of a photo by its file name: captions/STEM.txt verbatim, else by `mode` (default: the session's).
+
+    {identifier} and {class} are filled in and runs of blanks become one. SessionError if the caption file is no text.
+    """
+    recipe = recipe or session.recipe()
+    path = caption_path(session, photo)
+    notes: tuple[str, ...] = ()
+    if path.is_file():
+        text, notes = read_caption(path.read_bytes(), path.name)
+        if text:
+            return Prompt(recipe.prompt(text), "caption", notes)
+        notes = (f"{path.name} is empty and not used",)
+    if (mode or session.manifest()["prompts"]) == "file name" and (words := file_words(photo)):
+        return Prompt(words, "file name", notes)
+    return Prompt(recipe.prompt(), "template", notes)
+
+
+def caption_path(session: Session, photo: str) -> Path:
+    """Where the caption of a photo lies."""
+    return session.captions / f"{Path(photo).stem}.txt"
+
+
+def read_caption(content: bytes, name: str) -> tuple[str, tuple[str, ...]]:
+    """(text, notes) of a caption file in UTF-8, UTF-16 or Latin-1; control characters become blanks, and a note.
+
+    SessionError when it is too long to be a caption.
+    """
+    if len(content) > MAX_CAPTION_BYTES:
+        fault = f"{name} has {len(content)} bytes: not a caption (at most {MAX_CAPTION_BYTES})"
+        raise SessionError(fault, "shorten it; 75 tokens, about 300 letters, are read")
+    text, notes = _decoded(content, name)
+    clean = "".join(character if _is_text(character) else " " for character in text)
+    if clean != text:
+        notes = (*notes, f"{name} had control characters; they became blanks")
+    return " ".join(clean.split()), notes
+
+
+def _decoded(content: bytes, name: str) -> tuple[str, tuple[str, ...]]:
+    even, odd = content[::2].count(0), content[1::2].count(0)
+    wide = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
+    if not wide and max(even, odd) > len(content) // 4:
+        wide = "utf-16-le" if odd > even else "utf-16-be"
+    for encoding in filter(None, (wide, "utf-8-sig")):
+        try:
+            return content.decode(encoding), ()
+        except UnicodeDecodeError:
+            continue
+    return content.decode("latin-1"), (f"{name} is not UTF-8; it was read as Latin-1",)
+
+
+def _is_text(character: str) -> bool:
+    return character.isspace() or (unicodedata.category(character) != "Cc" and character != "\ufeff")

@@ -1,0 +1,117 @@
+"""Zip files from anywhere, read without trust: all members checked before one is opened, sizes while streaming."""
+
+from __future__ import annotations
+
+import re
+import stat
+import unicodedata
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+
+from fsd.data.names import has_control, shortened
+from fsd.errors import SessionError
+
+MAX_MEMBERS = 50_000
+MAX_TOTAL_BYTES = 64 << 30
+"""A session with its checkpoints; a zip of photos is given less."""
+MAX_RATIO = 200
+"""Unpacked to packed size. Photos and weights stay below 10, logs below 30, a bomb reaches 1000."""
+RATIO_FREE_BYTES = 4 << 20
+"""Below this unpacked size a member's ratio does not matter."""
+CHUNK_BYTES = 1 << 20
+
+_HINT = "make the zip anew with plain files and folders, or unpack it yourself and give the folder"
+
+
+class SafeZip:
+    """A zip opened for reading. members: its checked files, without folders. SessionError when anything is unsafe."""
+
+    def __init__(self, path: Path, max_total_bytes: int = MAX_TOTAL_BYTES) -> None:
+        self.path, self.max_total_bytes, self.read_bytes = path, max_total_bytes, 0
+        try:
+            self._zip = zipfile.ZipFile(path)
+        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+            raise SessionError(f"{path} is not a zip that can be read: {error}", "upload or copy it again") from None
+        try:
+            self.members = self._checked()
+        except SessionError:
+            self._zip.close()
+            raise
+
+    def __enter__(self) -> SafeZip:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._zip.close()
+
+    def chunks(self, member: zipfile.ZipInfo) -> Iterator[bytes]:
+        """The member's bytes in pieces; SessionError when more come than declared, or they are damaged."""
+        got = 0
+        try:
+            with self._zip.open(member) as stream:
+                while piece := stream.read(CHUNK_BYTES):
+                    got += len(piece)
+                    self.read_bytes += len(piece)
+                    self._check_size(member, got, self.read_bytes)
+                    yield piece
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+            raise SessionError(f"{self._called(member)} is damaged: {error}", "copy the zip again") from None
+
+    def _checked(self) -> list[zipfile.ZipInfo]:
+        members = self._zip.infolist()
+        if len(members) > MAX_MEMBERS:
+            raise SessionError(f"{self.path} has {len(members)} members; {MAX_MEMBERS} is the most", _HINT)
+        seen: set[str] = set()
+        for member in members:
+            if fault := _fault(member) or _twice(member, seen):
+                raise SessionError(f"{self._called(member)} {fault}", _HINT)
+        files = [member for member in members if not member.is_dir()]
+        total = 0
+        for member in files:
+            total += member.file_size
+            self._check_size(member, member.file_size, total)
+        return files
+
+    def _check_size(self, member: zipfile.ZipInfo, size_bytes: int, total_bytes: int) -> None:
+        if total_bytes > self.max_total_bytes:
+            fault = f"{self.path} unpacks to more than {self.max_total_bytes >> 20} MiB"
+        elif size_bytes > RATIO_FREE_BYTES and size_bytes > MAX_RATIO * max(1, member.compress_size):
+            fault = f"{self._called(member)} unpacks to more than {MAX_RATIO} times its size, as a zip bomb does"
+        elif size_bytes > member.file_size:
+            fault = f"{self._called(member)} is larger than the zip declares"
+        else:
+            return
+        raise SessionError(fault, _HINT)
+
+    def _called(self, member: zipfile.ZipInfo) -> str:
+        return f"{self.path.name}: member {shortened(member.orig_filename, 80)!r}"
+
+
+def _fault(member: zipfile.ZipInfo) -> str:
+    name = member.orig_filename
+    kind = stat.S_IFMT(member.external_attr >> 16)
+    parts = PurePosixPath(name).parts
+    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        return "is a link" if kind == stat.S_IFLNK else "is a device, not a file"
+    if member.flag_bits & 1:
+        return "is encrypted"
+    if not name or has_control(name):
+        return "has control characters in its name"
+    if "\\" in name:
+        return "has a backslash in its path"
+    if name.startswith("/") or re.match(r"[A-Za-z]:", name):
+        return "has an absolute path"
+    if ".." in parts:
+        return "leads out of its folder ('..')"
+    return "has a name that is too long" if max(map(len, map(str.encode, parts)), default=0) > 255 else ""
+
+
+def _twice(member: zipfile.ZipInfo, seen: set[str]) -> str:
+    key = unicodedata.normalize("NFC", member.orig_filename).rstrip("/").casefold()
+    if key in seen:
+        return "is there twice"
+    seen.add(key)
+    return ""

@@ -1,0 +1,107 @@
+"""Where photos come from: a folder, files, a zip or an upload, as one list of named contents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+from zipfile import ZipInfo
+
+from fsd.data.names import PHOTO_SUFFIXES, is_silent
+from fsd.data.safe_zip import SafeZip
+from fsd.errors import SessionError
+
+MAX_PHOTO_BYTES = 200 << 20
+MAX_ZIP_BYTES = 20 << 30
+
+Source = str | Path | Sequence[str | Path] | Mapping[str, bytes]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One content and how it is called. place: what it lies in, so that captions find their photos. fault: why not."""
+
+    place: str
+    name: str
+    size_bytes: int
+    read: Callable[[], bytes]
+    fault: str = ""
+
+    @property
+    def is_caption(self) -> bool:
+        return self.name.lower().endswith(".txt")
+
+
+@contextmanager
+def opened(source: Source) -> Iterator[list[Entry]]:
+    """Everything in the source but silent housekeeping, sorted; SessionError when it is missing or holds nothing."""
+    with ExitStack() as stack:
+        if isinstance(source, Mapping):
+            entries = [_uploaded(name, content) for name, content in source.items()]
+            told = "the upload"
+        else:
+            paths: list[str | Path] = [source] if isinstance(source, str | Path) else list(source)
+            found = [entry for path in paths for entry in _from_path(path, stack)]
+            entries = list({(entry.place, entry.name): entry for entry in found}.values())
+            told = str(paths[0]) if len(paths) == 1 else f"this list of {len(paths)} files"
+        entries = sorted((e for e in entries if not is_silent(e.name)), key=lambda e: (e.place, e.name))
+        if not entries:
+            raise SessionError(f"there are no photos in {told}", "give a folder, files or a zip with your photos")
+        yield entries
+
+
+def captions_for(entries: list[Entry]) -> dict[tuple[str, str], Entry]:
+    """The caption entries by (place, what their name says before ".txt")."""
+    return {(entry.place, entry.name[:-4]): entry for entry in entries if entry.is_caption}
+
+
+def caption_of(photo: Entry, captions: dict[tuple[str, str], Entry]) -> Entry | None:
+    """The `.txt` beside a photo: STEM.txt, or NAME.SUFFIX.txt."""
+    return captions.get((photo.place, Path(photo.name).stem)) or captions.get((photo.place, photo.name))
+
+
+def _from_path(source: str | Path, stack: ExitStack) -> list[Entry]:
+    if not isinstance(source, str | Path) or not str(source).strip():
+        raise SessionError(f"{source!r} is not a path", "give a folder, files or a zip with your photos")
+    path = Path(source).expanduser()
+    if not path.exists():
+        raise SessionError(f"there is no file or folder {path}", "check the path; is Drive mounted?")
+    if path.is_dir():
+        return [_on_disk(inner) for inner in path.iterdir()]
+    if path.suffix.lower() == ".zip":
+        archive = stack.enter_context(SafeZip(path, MAX_ZIP_BYTES))
+        return [_zipped(archive, member) for member in archive.members if not is_silent(member.filename)]
+    beside = [path.with_name(f"{path.stem}.txt"), path.with_name(f"{path.name}.txt")]
+    texts = [] if path.suffix.lower() == ".txt" else [text for text in beside if text.is_file()]
+    return [_on_disk(inner) for inner in (path, *texts)]
+
+
+def _on_disk(path: Path) -> Entry:
+    if path.is_file():
+        return Entry(str(path.parent), path.name, path.stat().st_size, path.read_bytes)
+    fault = "a folder; add it on its own" if path.is_dir() else "not a file"
+    return Entry(str(path.parent), path.name, 0, bytes, fault)
+
+
+def _zipped(archive: SafeZip, member: ZipInfo) -> Entry:
+    path = PurePosixPath(member.filename)
+    return Entry(f"{archive.path}/{path.parent}", path.name, member.file_size, partial(_joined, archive, member))
+
+
+def _joined(archive: SafeZip, member: ZipInfo) -> bytes:
+    return b"".join(archive.chunks(member))
+
+
+def _uploaded(name: str, content: bytes) -> Entry:
+    if not isinstance(name, str) or not isinstance(content, bytes | bytearray | memoryview):
+        fault = f"an upload is {{name: bytes}}, not {{{name!r}: {type(content).__name__}}}"
+        raise SessionError(fault, "upload the photos again")
+    path = PurePosixPath(name.replace("\\", "/"))
+    return Entry(str(path.parent), path.name, len(content), partial(bytes, content))
+
+
+def has_photo_suffix(name: str) -> bool:
+    """Whether a file name ends like a photo's."""
+    return Path(name).suffix.lower() in PHOTO_SUFFIXES
