@@ -1,0 +1,196 @@
+"""Tensors copied from files to a file with bounded buffers, and read back as they are written."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import zlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Protocol
+
+from fsd.errors import WeightsError
+from fsd.weights.cast import Cast, caster
+from fsd.weights.tensors import StoredTensor, Target, damaged
+
+CHUNK_BYTES = 4 << 20
+_NOT_HERE = {errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM}
+
+
+class Frame(Protocol):
+    """A file format: the bytes around the tensors. `lead` is written right before its tensor, once the CRC is known."""
+
+    needs_crc: bool
+    head: bytes
+    offsets: list[int]
+
+    def lead(self, index: int, crc: int) -> bytes: ...
+
+    def tail(self) -> bytes: ...
+
+
+def write_tensors(path: Path, frame: Frame, targets: Sequence[Target]) -> str:
+    """Write `targets` inside `frame` to `path` and return the SHA-256 of the file, read back while it is written.
+
+    Memory: a few chunks, whatever the tensors' size. WeightsError if a source ends early, if a cast overflows, or if
+    what is read back differs from what was meant.
+    """
+    cast_bytes = sum(source.size_bytes for target in targets for source in target.sources if _changes(source, target))
+    with path.open("wb") as out, _Sources() as sources, _ReadBack(path) as back, ThreadPoolExecutor(1) as second:
+        out.write(frame.head)
+        out.flush()
+        pending: list[Future[None]] = []
+        for index, target in enumerate(targets):
+            at, crc = frame.offsets[index], 0
+            whole = frame.needs_crc or any(_changes(source, target) for source in target.sources)
+            for source in target.sources:
+                cast = caster(source.dtype, target.dtype, cast_bytes)
+                if whole:
+                    crc, at = _pump(sources, source, cast, out.fileno(), at, crc, target.key)
+                else:
+                    at = copy_range(sources, source, out.fileno(), at)
+            lead = frame.lead(index, crc)
+            _write_at(out.fileno(), lead, frame.offsets[index] - len(lead))
+            pending.append(second.submit(back.check, target, frame.offsets[index], crc if whole else None))
+            while pending and pending[0].done():
+                pending.pop(0).result()
+        for future in pending:
+            future.result()
+        end = frame.offsets[-1] + targets[-1].size_bytes if targets else len(frame.head)
+        _write_at(out.fileno(), frame.tail(), end)
+        return back.digest()
+
+
+def _changes(source: StoredTensor, target: Target) -> bool:
+    return source.dtype != target.dtype
+
+
+class _Sources:
+    """The source files, each opened once."""
+
+    def __init__(self) -> None:
+        self._open: dict[Path, int] = {}
+
+    def __enter__(self) -> _Sources:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for descriptor in self._open.values():
+            os.close(descriptor)
+
+    def descriptor(self, path: Path) -> int:
+        if path not in self._open:
+            self._open[path] = os.open(path, os.O_RDONLY)
+        return self._open[path]
+
+    def chunks(self, source: StoredTensor) -> Iterator[bytes]:
+        """The bytes of a tensor, at most CHUNK_BYTES at a time; WeightsError if the file ends early."""
+        descriptor, at, end = self.descriptor(source.file), source.offset, source.offset + source.size_bytes
+        while at < end:
+            chunk = _read_at(descriptor, min(CHUNK_BYTES, end - at), at)
+            if not chunk:
+                raise damaged(source.file, f"it ends inside {source.key}")
+            yield chunk
+            at += len(chunk)
+
+
+class _ReadBack:
+    """Reads what was written, in order: compares it with what was meant and hashes all of it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._at, self._hash = path, 0, hashlib.sha256()
+
+    def __enter__(self) -> _ReadBack:
+        self._file = os.open(self._path, os.O_RDONLY)
+        self._sources = _Sources()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._file)
+        self._sources.__exit__()
+
+    def check(self, target: Target, offset: int, crc: int | None) -> None:
+        """Compare one tensor with `crc`, or with its sources where there is none."""
+        for _ in self._until(offset):
+            pass
+        if crc is None:
+            meant = (chunk for source in target.sources for chunk in self._sources.chunks(source))
+            same = all(self._next(len(chunk)) == chunk for chunk in meant)
+        else:
+            found = 0
+            for chunk in self._until(offset + target.size_bytes):
+                found = zlib.crc32(chunk, found)
+            same = found == crc
+        if not same:
+            what = f"{target.key} was not written as it was meant"
+            raise WeightsError(what, "the disk may be full or failing; try another")
+
+    def digest(self) -> str:
+        """SHA-256 of the whole file, after the last check."""
+        for _ in self._until(os.fstat(self._file).st_size):
+            pass
+        return self._hash.hexdigest()
+
+    def _next(self, count: int) -> bytes:
+        return b"".join(self._until(self._at + count))
+
+    def _until(self, offset: int) -> Iterator[bytes]:
+        while self._at < offset:
+            chunk = _read_at(self._file, min(CHUNK_BYTES, offset - self._at), self._at)
+            if not chunk:
+                return
+            self._hash.update(chunk)
+            self._at += len(chunk)
+            yield chunk
+
+
+def copy_range(sources: _Sources, source: StoredTensor, out: int, at: int) -> int:
+    """Copy a tensor to byte `at` of the open file `out` and return where it ends: inside the kernel where it can."""
+    done, inside = 0, hasattr(os, "copy_file_range")
+    descriptor = sources.descriptor(source.file)
+    while inside and done < source.size_bytes:
+        try:
+            count = os.copy_file_range(descriptor, out, source.size_bytes - done, source.offset + done, at + done)
+        except OSError as fault:
+            if fault.errno not in _NOT_HERE:
+                raise
+            count = 0
+        inside = count > 0
+        done += count
+    rest = StoredTensor(source.file, source.key, source.dtype, (), source.offset + done, source.size_bytes - done)
+    for chunk in sources.chunks(rest):
+        _write_at(out, chunk, at + done)
+        done += len(chunk)
+    return at + done
+
+
+def _pump(
+    sources: _Sources, source: StoredTensor, cast: Cast | None, out: int, at: int, crc: int, key: str
+) -> tuple[int, int]:
+    """(CRC-32, where it ends) of a tensor that is cast, or summed, on its way to byte `at` of `out`."""
+    for chunk in sources.chunks(source):
+        try:
+            chunk = cast(chunk) if cast else chunk
+        except OverflowError:
+            what = f"{key} of {source.file} has values that fp16 cannot hold, or that are no numbers"
+            raise WeightsError(what, "save it as fp32") from None
+        crc = zlib.crc32(chunk, crc)
+        _write_at(out, chunk, at)
+        at += len(chunk)
+    return crc, at
+
+
+def _read_at(descriptor: int, count: int, at: int) -> bytes:
+    content = os.pread(descriptor, count, at)
+    while 0 < len(content) < count and (more := os.pread(descriptor, count - len(content), at + len(content))):
+        content += more
+    return content
+
+
+def _write_at(descriptor: int, content: bytes, at: int) -> None:
+    view = memoryview(content)
+    while view:
+        done = os.pwrite(descriptor, view, at)
+        view, at = view[done:], at + done

@@ -1,0 +1,217 @@
+"""One file from a folder: Diffusers draws the same picture from both, and nothing unfinished gets the name."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tiny_folders import diffusers, make_folder, parts_of, torch
+
+from fsd.errors import FsdError, MachineError, WeightsError
+from fsd.runtime.files import sha256
+from fsd.weights import ckpt, stream
+from fsd.weights.ckpt import ckpt_to_folder, read_file, save_ckpt
+from fsd.weights.layouts import LAYOUTS, SD1_CLIP, SD1_UNET, SD1_VAE
+from fsd.weights.parts import read_part
+from fsd.weights.tensors import read_header
+
+safetensors_torch = pytest.importorskip("safetensors.torch")
+DATELESS = {"modelspec.date": "", "modelspec.title": ""}
+
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["one-layer", "two-layers"])
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_folder(tmp_path_factory.mktemp("base") / f"base{request.param}", request.param)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_folder(tmp_path_factory.mktemp("small") / "base", layers=1)
+
+
+def picture(pipeline: diffusers.StableDiffusionPipeline) -> torch.Tensor:
+    pipeline.set_progress_bar_config(disable=True)
+    generator = torch.Generator().manual_seed(3)
+    made = pipeline("a cat", num_inference_steps=2, height=64, width=64, generator=generator, output_type="pt")
+    return made.images
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".ckpt"])
+def test_diffusers_draws_the_same_picture_from_the_file(folder: Path, tmp_path: Path, suffix: str) -> None:
+    report = save_ckpt(parts_of(folder), tmp_path / f"model{suffix}", dtype=None)
+    single = diffusers.StableDiffusionPipeline.from_single_file(
+        str(report.path), config=str(folder), local_files_only=True, safety_checker=None, requires_safety_checker=False
+    )
+    whole = diffusers.StableDiffusionPipeline.from_pretrained(folder, safety_checker=None, requires_safety_checker=False)
+    assert (picture(single) - picture(whole)).abs().max() <= 1e-4
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".ckpt"])
+def test_there_and_back_is_equal_tensor_by_tensor(folder: Path, tmp_path: Path, suffix: str) -> None:
+    report = save_ckpt(parts_of(folder), tmp_path / f"model{suffix}", dtype=None)
+    back = ckpt_to_folder(report.path, folder, tmp_path / "back")
+    for part in ("unet", "vae", "text_encoder"):
+        assert tensors_of(back / part) == tensors_of(folder / part)
+    diffusers.StableDiffusionPipeline.from_pretrained(back, safety_checker=None)
+    with pytest.raises(WeightsError, match="already exists"):
+        ckpt_to_folder(report.path, folder, back)
+
+
+def test_joined_tensors_come_apart_again(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fused = tuple((f"self_attn.{letter}_proj.", "self_attn.qkv_") for letter in "qkv")
+    clip = replace(SD1_CLIP, renames=fused, joined=("qkv_weight", "qkv_bias"))
+    monkeypatch.setitem(LAYOUTS, "joined", replace(LAYOUTS["sd1"], parts=(SD1_UNET, SD1_VAE, clip)))
+    report = save_ckpt(parts_of(small), tmp_path / "model.safetensors", None, layout="joined")
+    assert any(key.endswith("self_attn.qkv_weight") for key in read_file(report.path))
+    back = ckpt_to_folder(report.path, small, tmp_path / "back", layout="joined")
+    assert tensors_of(back / "text_encoder") == tensors_of(small / "text_encoder")
+
+
+def tensors_of(part: Path) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
+    found = {}
+    for tensor in read_part(part):
+        with tensor.file.open("rb") as file:
+            file.seek(tensor.offset)
+            found[tensor.key.removeprefix("text_model.")] = (tensor.dtype, tensor.shape, file.read(tensor.size_bytes))
+    return found
+
+
+def test_the_text_encoder_is_written_nested_whichever_way_it_came(small: Path, tmp_path: Path) -> None:
+    nested = tmp_path / "nested"
+    shutil.copytree(small, nested)
+    file = nested / "text_encoder" / "model.safetensors"
+    flat = {key.removeprefix("text_model."): value for key, value in safetensors_torch.load_file(file).items()}
+    old = {f"text_model.{key}": value for key, value in flat.items()}
+    safetensors_torch.save_file(flat, file)
+    one = save_ckpt(parts_of(nested), tmp_path / "flat.safetensors", None, DATELESS)
+    safetensors_torch.save_file(old | {"text_model.embeddings.position_ids": torch.arange(77)[None]}, file)
+    two = save_ckpt(parts_of(nested), tmp_path / "nested.safetensors", None, DATELESS)
+    assert two.left_out == ("text_encoder: text_model.embeddings.position_ids",)
+    assert one.sha256 == two.sha256 == sha256(two.path)
+    keys = [key for key in read_header(one.path)[0] if key.startswith("cond_stage_model.")]
+    assert len(keys) == len(flat)
+    assert all(key.startswith("cond_stage_model.transformer.text_model.") for key in keys)
+
+
+def test_old_vae_attention_names_shards_and_variants_are_read(small: Path, tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    shutil.copytree(small, old)
+    names = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+    vae = safetensors_torch.load_file(old / "vae" / "diffusion_pytorch_model.safetensors")
+    pattern = re.compile(r"(?<=attentions\.0\.)(to_q|to_k|to_v|to_out\.0)(?=\.)")
+    renamed = {pattern.sub(lambda match: names[match[0]], key): value for key, value in vae.items()}
+    assert renamed.keys() != vae.keys()
+    (old / "vae" / "diffusion_pytorch_model.safetensors").unlink()
+    safetensors_torch.save_file(renamed, old / "vae" / "diffusion_pytorch_model.fp16.safetensors")
+    model = diffusers.UNet2DConditionModel.from_pretrained(small / "unet")
+    shutil.rmtree(old / "unet")
+    model.save_pretrained(old / "unet", max_shard_size="50KB")
+    assert len(list((old / "unet").glob("*.safetensors"))) > 2
+    save_ckpt(parts_of(old), tmp_path / "old.safetensors", None)
+    save_ckpt(parts_of(small), tmp_path / "new.safetensors", None)
+    one, two = (safetensors_torch.load_file(tmp_path / name) for name in ("old.safetensors", "new.safetensors"))
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+@pytest.mark.parametrize("by_torch", [False, True], ids=["numpy", "torch"])
+def test_a_cast_is_torchs_own(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_torch: bool) -> None:
+    if not by_torch:
+        monkeypatch.setattr("fsd.weights.cast.sys.modules", {})
+    save_ckpt(parts_of(small), tmp_path / "whole.safetensors", None)
+    save_ckpt(parts_of(small), tmp_path / "half.safetensors", "fp16")
+    save_ckpt(parts_of(small), tmp_path / "half.ckpt", "fp16")
+    whole, half = (safetensors_torch.load_file(tmp_path / f"{name}.safetensors") for name in ("whole", "half"))
+    other = torch.load(tmp_path / "half.ckpt", weights_only=True)["state_dict"]
+    assert all(torch.equal(half[key], whole[key].half()) and torch.equal(half[key], other[key]) for key in whole)
+
+
+def test_the_metadata_says_what_it_is(small: Path, tmp_path: Path) -> None:
+    notes = {"fsd.recipe": "0123", "modelspec.title": "my dog"}
+    report = save_ckpt(parts_of(small), tmp_path / "sks.safetensors", metadata=notes)
+    metadata = read_header(report.path)[1]
+    assert metadata["modelspec.architecture"] == "stable-diffusion-v1"
+    assert metadata["modelspec.prediction_type"] == "epsilon"
+    assert (metadata["modelspec.title"], metadata["fsd.recipe"]) == ("my dog", "0123")
+    report = save_ckpt(parts_of(small), tmp_path / "sks.ckpt", metadata={"fsd.recipe": "0123"})
+    assert torch.load(report.path, weights_only=True)["metadata"]["fsd.recipe"] == "0123"
+    assert report.tensors == len(read_file(report.path))
+    assert report.size_bytes == report.path.stat().st_size
+
+
+@pytest.mark.parametrize("fault", [errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, 0])
+def test_copying_falls_back_to_reading_and_writing(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: int
+) -> None:
+    calls = []
+
+    def refuse(*arguments: int) -> int:
+        calls.append(arguments)
+        if fault:
+            raise OSError(fault, "not here")
+        return 0
+
+    fast = save_ckpt(parts_of(small), tmp_path / "fast.safetensors", None, DATELESS)
+    monkeypatch.setattr(os, "copy_file_range", refuse)
+    slow = save_ckpt(parts_of(small), tmp_path / "slow.safetensors", None, DATELESS)
+    assert fast.sha256 == slow.sha256
+    assert calls
+
+
+def test_what_was_written_wrongly_never_gets_its_name(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    destination = tmp_path / "model.safetensors"
+    destination.write_text("the last good one")
+    real = stream.copy_range
+
+    def spoil(*arguments: object) -> int:
+        end = real(*arguments)  # type: ignore[arg-type]
+        os.pwrite(arguments[2], b"spoiled!", end - 8)  # type: ignore[arg-type]
+        return end
+
+    monkeypatch.setattr(stream, "copy_range", spoil)
+    with pytest.raises(WeightsError, match="not written as it was meant"):
+        save_ckpt(parts_of(small), destination, None)
+    assert destination.read_text() == "the last good one"
+    assert list(tmp_path.iterdir()) == [destination]
+
+
+def test_a_full_disk_is_said_before_anything_is_written(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(ckpt.shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    with pytest.raises(MachineError, match="are free"):
+        save_ckpt(parts_of(small), tmp_path / "out" / "model.safetensors")
+    monkeypatch.undo()
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "copy_file_range", full)
+    with pytest.raises(MachineError, match="No space left"):
+        save_ckpt(parts_of(small), tmp_path / "out" / "model.safetensors", None)
+    assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"destination": Path("model.pt")}, "neither"),
+        ({"dtype": "int8"}, "dtype is 'int8'"),
+        ({"layout": "sd9"}, "layout 'sd9'"),
+        ({"parts": {}}, "no unet and no vae and no text_encoder"),
+    ],
+)
+def test_bad_requests(small: Path, tmp_path: Path, arguments: dict, says: str) -> None:
+    with pytest.raises(FsdError, match=re.escape(says)):
+        save_ckpt(**{"parts": parts_of(small), "destination": tmp_path / "model.ckpt", **arguments})
+
+
+def test_a_single_file_of_another_kind_names_its_keys(small: Path, tmp_path: Path) -> None:
+    safetensors_torch.save_file({"lora_unet_x.alpha": torch.zeros(1)}, tmp_path / "lora.safetensors")
+    with pytest.raises(WeightsError, match=r"lora\.safetensors do not fit.*missing: model\.diffusion_model\."):
+        ckpt_to_folder(tmp_path / "lora.safetensors", small, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
