@@ -21,7 +21,11 @@ class FsdError(Exception):
     def __str__(self) -> str:
         return f"{self.message}\n  What to do: {self.hint}" if self.hint else self.message
 
-    def as_json(self) -> dict[str, Any]:
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows: the message and the hint, without a traceback."""
+        return [str(self)]
+
+    def to_json(self) -> dict[str, Any]:
         """The error as one JSON object; `code` is stable across releases."""
         return {"code": self.code, "error": self.message, "hint": self.hint}
 
@@ -72,5 +76,5 @@ _KINDS = {kind.code: kind for kind in FsdError.__subclasses__()}
 
 
 def from_json(record: dict[str, Any]) -> FsdError:
-    """The error that a child process printed with `as_json`."""
+    """The error that a child process printed with `to_json`."""
     return _KINDS.get(record.get("code", ""), FsdError)(record.get("error", ""), record.get("hint", ""))

@@ -7,17 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import typing
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
-from difflib import get_close_matches
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal
 
 from fsd.errors import RecipeError
 from fsd.families import FAMILIES
-
-FREE = {"free": True}
-"""Marks a setting that may change when a run goes on: the final weights do not depend on it."""
+from fsd.settings import FREE, build, type_faults, without_free
 
 
 @dataclass(frozen=True)
@@ -102,7 +98,7 @@ class Recipe:
 
     def faults(self) -> list[str]:
         """Everything wrong with these settings, a sentence each; empty when they can be used."""
-        return _type_faults(self) or _value_faults(self)
+        return type_faults(self) or _value_faults(self)
 
     def checked(self) -> Recipe:
         """This recipe; RecipeError naming every fault at once if it cannot be used."""
@@ -127,7 +123,7 @@ class Recipe:
     @staticmethod
     def from_json(record: dict[str, Any]) -> Recipe:
         """The recipe in `record`; missing settings take their defaults, unknown ones are a RecipeError."""
-        return _build(Recipe, record, "")
+        return build(Recipe, record)
 
     def changed(self, **settings: Any) -> Recipe:
         """A copy with settings replaced; a dot or a double underscore reaches inside: `changed(unet__steps=200)`."""
@@ -142,7 +138,7 @@ class Recipe:
 
     def identity(self) -> dict[str, Any]:
         """The settings that the final weights depend on; runs of one identity are interchangeable."""
-        return _without_free(self)
+        return without_free(self)
 
     def fingerprint(self) -> str:
         """SHA-256 of `identity()`, shortened to 16 hexadecimal digits."""
@@ -169,54 +165,6 @@ def steps_for(photos: int) -> tuple[int, int]:
     """
     unet = min(3000, max(500, 100 * photos))
     return round(unet * 350 / 1500), unet
-
-
-def _without_free(value: Any) -> dict[str, Any]:
-    kept = {}
-    for item in fields(value):
-        if not item.metadata.get("free"):
-            inner = getattr(value, item.name)
-            kept[item.name] = _without_free(inner) if is_dataclass(inner) else inner
-    return {name: inner for name, inner in kept.items() if inner != {}}
-
-
-def _build(kind: type, record: dict[str, Any], where: str) -> Any:
-    hints = typing.get_type_hints(kind)
-    known = {item.name for item in fields(kind)}
-    values = {}
-    for name, value in record.items():
-        if name not in known:
-            close = get_close_matches(name, known, n=1)
-            meant = f"did you mean {close[0]!r}?" if close else f"known are: {', '.join(sorted(known))}"
-            raise RecipeError(f"there is no setting {where + name!r}", meant)
-        if is_dataclass(hints[name]) and isinstance(value, dict):
-            value = _build(hints[name], value, f"{name}.")  # type: ignore[arg-type]
-        elif get_origin(hints[name]) is tuple and isinstance(value, list):
-            value = tuple(value)
-        elif hints[name] is float and type(value) is int:
-            value = float(value)
-        values[name] = value
-    return kind(**values)
-
-
-def _type_faults(value: Any, where: str = "") -> list[str]:
-    found = []
-    hints = typing.get_type_hints(type(value))
-    for item in fields(value):
-        inner, hint, name = getattr(value, item.name), hints[item.name], where + item.name
-        if is_dataclass(hint):
-            found += (
-                _type_faults(inner, f"{name}.") if isinstance(inner, hint) else [f"{name} is {inner!r}, not settings"]
-            )
-        elif get_origin(hint) is Literal:
-            if inner not in get_args(hint):
-                found.append(f"{name} is {inner!r}, not one of {', '.join(get_args(hint))}")
-        elif get_origin(hint) is tuple:
-            if not isinstance(inner, tuple) or not all(isinstance(part, str) for part in inner):
-                found.append(f"{name} is {inner!r}, not a list of texts")
-        elif type(inner) is not hint:
-            found.append(f"{name} is {inner!r}, not {'a number' if hint in (int, float) else hint.__name__}")
-    return found
 
 
 def _value_faults(recipe: Recipe) -> list[str]:

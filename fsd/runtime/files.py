@@ -87,6 +87,13 @@ def size_bytes(path: Path) -> int:
     return sum(file.stat().st_size for file in files_under(path))
 
 
+def remove_folder(folder: Path) -> int:
+    """Delete a folder that may not exist; return the bytes freed."""
+    freed = size_bytes(folder) if folder.exists() else 0
+    shutil.rmtree(folder, ignore_errors=True)
+    return freed
+
+
 def clear_temporary(folder: Path) -> None:
     """Remove what interrupted writes left directly in `folder`."""
     for path in folder.glob(f".*{TEMPORARY_MARK}*"):

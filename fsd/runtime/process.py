@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,6 +21,15 @@ from fsd.runtime import report
 _ERROR_MARK = "fsd-error "
 _RESULT_MARK = "fsd-result "
 _TAIL_LINES = 15
+_LINE_ENDS = re.compile(rb"(\r\n|\n|\r(?!$))")
+_CHILD_ENVIRONMENT = {
+    "PYTHONUNBUFFERED": "1",
+    "PYTHONIOENCODING": "utf-8",
+    "TOKENIZERS_PARALLELISM": "false",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "DIFFUSERS_VERBOSITY": "error",
+}
 _PACKAGE_PARENT = str(Path(__file__).parents[2])
 
 
@@ -29,7 +39,7 @@ def run_stage(module: str, *arguments: str) -> dict[str, Any]:
     Ctrl-C and SIGTERM are passed on, and the child is given the time to save. Raises the FsdError that the child
     raised, or MachineError with its last lines if it died of something else.
     """
-    environment = dict(os.environ, PYTHONUNBUFFERED="1", PYTHONIOENCODING="utf-8")
+    environment = os.environ | _CHILD_ENVIRONMENT
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [_PACKAGE_PARENT, os.environ.get("PYTHONPATH")]))
     child = subprocess.Popen(
         [sys.executable, "-m", module, *arguments],
@@ -52,13 +62,21 @@ def run_stage(module: str, *arguments: str) -> dict[str, Any]:
 
 def stage_main(work: Callable[[list[str]], dict[str, Any]]) -> None:
     """Run `work(argv)` as a child's main function: its result and its FsdErrors go back to `run_stage`."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
         result = work(sys.argv[1:])
-    except FsdError as fault:
-        print(f"\n{_ERROR_MARK}{json.dumps(fault.as_json())}", flush=True)
+    except Exception as error:
+        fault = _out_of_memory(error) if type(error).__name__ == "OutOfMemoryError" else error
+        if not isinstance(fault, FsdError):
+            raise
+        print(f"\n{_ERROR_MARK}{json.dumps(fault.to_json())}", flush=True)
         sys.exit(75 if isinstance(fault, Interrupted) else 1)
     print(f"\n{_RESULT_MARK}{json.dumps(result)}", flush=True)
+
+
+def _out_of_memory(error: Exception) -> MachineError:
+    first_line = str(error).partition("\n")[0]
+    settings = "gradient_checkpointing=true, optimizer=adamw8bit, a smaller batch_size or resolution_px"
+    return MachineError(f"the GPU's memory is full: {first_line}", f"change a setting and run again: {settings}")
 
 
 def _stop_with_parent() -> None:
@@ -96,13 +114,9 @@ def _pass_on_output(child: subprocess.Popen[bytes]) -> tuple[dict[str, Any], lis
     pending = b""
     assert child.stdout is not None
     while chunk := os.read(child.stdout.fileno(), 65536):
-        *lines, pending = (
-            (pending + chunk).replace(b"\r\n", b"\n").splitlines(keepends=True) if pending or chunk else [b""]
-        )
-        if pending.endswith((b"\n", b"\r")):
-            lines, pending = [*lines, pending], b""
-        for line in lines:
-            _take(line.decode(errors="replace"), reply, tail)
+        *lines, pending = _LINE_ENDS.split(pending + chunk)
+        for line, end in zip(lines[::2], lines[1::2], strict=True):
+            _take((line + end).decode(errors="replace"), reply, tail)
     _take(pending.decode(errors="replace"), reply, tail)
     return reply, list(tail)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import Any, TextIO
 
 _stream: TextIO | None = None
@@ -63,3 +64,18 @@ def human_bytes(size_bytes: int) -> str:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1000
     return f"{size:.2f} GB"
+
+
+class Result(dict[str, Any]):
+    """What a verb gives back: its figures as a dictionary, a text for people, and a picture that notebooks show."""
+
+    def __init__(self, text: str, picture: Path | None = None, **figures: Any) -> None:
+        super().__init__(figures)
+        self.text = text
+        self.picture = picture
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def _repr_png_(self) -> bytes | None:
+        return self.picture.read_bytes() if self.picture and self.picture.suffix == ".png" else None

@@ -20,7 +20,7 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from fsd.data.dataset import TrainingPhoto
-from fsd.data.photos import open_photo, square
+from fsd.data.decode import open_photo, square
 from fsd.runtime import files, report
 
 
@@ -81,7 +81,7 @@ def tokenize(prompts: Sequence[str], tokenizer: CLIPTokenizer) -> Tensor:
 
 def to_pixels(image: Image) -> Tensor:
     """A picture (3, H, W) float32 in -1 to 1."""
-    return torch.from_numpy(np.asarray(image.convert("RGB"))).permute(2, 0, 1).float() / 127.5 - 1
+    return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).float() / 127.5 - 1
 
 
 def _weights_key(folder: Path) -> list[str]:

@@ -153,8 +153,8 @@ def _save(stage: Stage, step: int, optimizer: Optimizer, run: Run) -> checkpoint
         if not last:
             save_file(optimizer.state(), folder / "optimizer.safetensors")
 
-    facts = {**run.facts, "done": last, "scaler": scaler.state_dict() if scaler and not last else None}
-    saved = checkpoints.save_checkpoint(run.checkpoints, stage.name, step, facts, write)
+    facts = {**run.facts, "scaler": scaler.state_dict() if scaler and not last else None}
+    saved = checkpoints.save_checkpoint(run.checkpoints, stage.name, step, last, facts, write)
     checkpoints.prune(run.checkpoints, stage.name, run.recipe.save.keep)
     return saved
 

@@ -19,11 +19,11 @@ from fsd.recipe import Recipe
 from fsd.runtime import process, report
 from fsd.train import loop
 from fsd.train.batch import Batches
+from fsd.train.device import make_accelerator
 from fsd.train.latents import encode_photos
-from fsd.train.machine import make_accelerator
 from fsd.train.metrics import Metrics, draw_loss
 from fsd.train.noise import load_schedule
-from fsd.weights.base_model import base_fingerprint
+from fsd.weights.base_model import base_fingerprint, find_base_model
 from fsd.weights.checkpoint import Checkpoint, newest_checkpoint
 from fsd.weights.model import base_parts
 
@@ -79,7 +79,7 @@ def _prepare(session: Session, stage: str, fork: bool) -> Prepared:
     if not photos:
         raise SessionError(f"session {session.name!r} has no instance images", "add photos first: add_photos")
     priors = priors[: recipe.prior.images]
-    base = Path(recipe.base_model)
+    base = find_base_model(recipe.base_model or recipe.family)
     parts = base_parts(base)
     facts = {"run": _identity(session, recipe, stage, base), "machine": _machine()}
     start = newest_checkpoint(session.checkpoints, stage, report.say)

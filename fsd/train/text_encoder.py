@@ -6,9 +6,9 @@ from torch import Tensor
 
 from fsd.runtime.process import stage_main
 from fsd.train import loop
+from fsd.train.device import freeze, load_text_encoder, load_unet
 from fsd.train.latents import tokenize
 from fsd.train.loss import dreambooth_loss
-from fsd.train.machine import freeze, load_text_encoder, load_unet
 from fsd.train.prepare import Prepared, run_stage
 
 

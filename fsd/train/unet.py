@@ -7,9 +7,9 @@ from torch import Tensor
 from fsd.runtime import report
 from fsd.runtime.process import stage_main
 from fsd.train import loop
+from fsd.train.device import load_unet
 from fsd.train.latents import encode_prompts
 from fsd.train.loss import dreambooth_loss
-from fsd.train.machine import load_unet
 from fsd.train.prepare import Prepared, run_stage
 from fsd.weights.model import model_parts
 

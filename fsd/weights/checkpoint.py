@@ -25,11 +25,12 @@ _NAME = re.compile(r"(text_encoder|unet)-(\d{6,})")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A saved moment of a stage. facts: what the trainer wrote beside the weights, plain JSON values."""
+    """A saved moment of a stage. done: it is the stage's last step. facts: what the trainer adds, plain JSON values."""
 
     folder: Path
     stage: str
     step: int
+    done: bool
     facts: dict[str, Any]
 
     @property
@@ -43,7 +44,7 @@ def checkpoint_name(stage: str, step: int) -> str:
 
 
 def save_checkpoint(
-    checkpoints: Path, stage: str, step: int, facts: dict[str, Any], write: Callable[[Path], None]
+    checkpoints: Path, stage: str, step: int, done: bool, facts: dict[str, Any], write: Callable[[Path], None]
 ) -> Checkpoint:
     """Save a checkpoint whose files `write(folder)` makes; it has its name only once all is on the disk and read back.
 
@@ -56,7 +57,7 @@ def save_checkpoint(
     temporary.mkdir()
     try:
         write(temporary)
-        _seal(temporary, stage, step, facts)
+        _seal(temporary, {"format": 1, "stage": stage, "step": step, "done": done, "facts": facts})
         _rename_over(temporary, final)
         return verify_checkpoint(final)
     except OSError as fault:
@@ -80,7 +81,7 @@ def verify_checkpoint(folder: Path) -> Checkpoint:
                 raise WeightsError(f"checkpoint {folder.name} is damaged: {name} is missing or has another size", hint)
             if files.sha256(file) != expected["sha256"]:
                 raise WeightsError(f"checkpoint {folder.name} is damaged: {name} has another SHA-256", hint)
-        return Checkpoint(folder, manifest["stage"], manifest["step"], manifest["facts"])
+        return Checkpoint(folder, manifest["stage"], manifest["step"], manifest["done"], manifest["facts"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as fault:
         raise WeightsError(f"checkpoint {folder.name} is damaged: {MANIFEST} cannot be read ({fault})", hint) from fault
 
@@ -103,6 +104,31 @@ def newest_checkpoint(checkpoints: Path, stage: str, say: Callable[[str], None])
     return None
 
 
+def is_done(checkpoints: Path, stage: str) -> bool:
+    """Whether the newest checkpoint of a stage says that it is the last; its files are not looked at."""
+    for folder in reversed(list_checkpoints(checkpoints, stage)):
+        try:
+            return bool(json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["done"])
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return False
+
+
+def keep_newest(checkpoints: Path, stage: str, say: Callable[[str], None]) -> int:
+    """Delete all checkpoints of a stage but the newest whole one, and its optimizer state if it is the last step.
+
+    Returns the bytes freed.
+    """
+    newest = newest_checkpoint(checkpoints, stage, say)
+    if newest is None:
+        return 0
+    gone = [folder for folder in list_checkpoints(checkpoints, stage) if folder != newest.folder]
+    freed = sum(files.size_bytes(folder) for folder in gone)
+    for folder in gone:
+        _discard(folder)
+    return freed + (_drop_optimizer(newest) if newest.done else 0)
+
+
 def prune(checkpoints: Path, stage: str, keep: int) -> list[str]:
     """Delete all but the newest `keep` checkpoints of a stage; return the deleted names."""
     gone = list_checkpoints(checkpoints, stage)[:-keep]
@@ -111,7 +137,7 @@ def prune(checkpoints: Path, stage: str, keep: int) -> list[str]:
     return [folder.name for folder in gone]
 
 
-def drop_optimizer(checkpoint: Checkpoint) -> int:
+def _drop_optimizer(checkpoint: Checkpoint) -> int:
     """Delete a checkpoint's optimizer state, keeping its weights; return the bytes freed."""
     state = checkpoint.folder / "optimizer.safetensors"
     if not state.exists():
@@ -124,14 +150,15 @@ def drop_optimizer(checkpoint: Checkpoint) -> int:
     return freed
 
 
-def _seal(folder: Path, stage: str, step: int, facts: dict[str, Any]) -> None:
+def _seal(folder: Path, manifest: dict[str, Any]) -> None:
+    """Put every file on the disk, then write the manifest that lists them."""
     listed = {}
     for file in files.files_under(folder):
         files.sync(file)
         listed[str(file.relative_to(folder))] = {"size_bytes": file.stat().st_size, "sha256": files.sha256(file)}
     for inner in {file.parent for file in files.files_under(folder)}:
         files.sync(inner)
-    files.write_json(folder / MANIFEST, {"format": 1, "stage": stage, "step": step, "facts": facts, "files": listed})
+    files.write_json(folder / MANIFEST, manifest | {"files": listed})
 
 
 def _rename_over(temporary: Path, final: Path) -> None:

@@ -31,7 +31,7 @@ def make_accelerator(recipe: Recipe) -> Accelerator:
 
 def load_unet(folder: Path, device: torch.device) -> UNet2DConditionModel:
     """The UNet in fp32 on the device, with the attention that is fast there: PyTorch's fused one is slow backwards on a CPU."""
-    unet = UNet2DConditionModel.from_pretrained(folder).float()
+    unet = UNet2DConditionModel.from_pretrained(folder)
     if device.type == "cpu":
         unet.set_attn_processor(AttnProcessor())
     else:

@@ -1,0 +1,66 @@
+"""The demo: the whole job on real photographs and the embedded tiny base model, on any machine, in a few minutes."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from fsd import pipeline, upkeep
+from fsd.data import session as sessions
+from fsd.recipe import Recipe
+from fsd.runtime import report
+from fsd.runtime.report import Result
+
+PHOTOS = Path(__file__).parent / "data" / "demo_photos"
+NAME = "tea-box-demo"
+HELD_OUT = 4
+
+
+def demo_recipe() -> Recipe:
+    """Settings that suit the tiny base model: larger rates and fewer steps than a full-size model's."""
+    return Recipe(
+        family="tiny",
+        base_model="tiny",
+        identifier="sks",
+        class_word="box",
+        caption_template="a photo of {identifier} {class}",
+        resolution_px=128,
+        batch_size=4,
+    )
+
+
+def run_demo(root: str) -> Result:
+    """Run every verb in order in a fresh session; the result holds the CKPT, the grid and the scores."""
+    began = time.monotonic()
+    folder = root or "."
+    for old in sessions.list_sessions(folder):
+        if old.name == NAME:
+            report.say("the last demo's session goes to the bin")
+            upkeep.remove_session(old)
+    session = pipeline.open_session(NAME, folder)
+    session.save_recipe(demo_recipe())
+    _say(1, pipeline.add_photos(session, str(PHOTOS), hold_out=HELD_OUT))
+    _say(2, pipeline.caption_photos(session))
+    session.save_recipe(demo_recipe())
+    _say(3, pipeline.train_text_encoder(session))
+    _say(4, pipeline.train_unet(session))
+    saved = pipeline.save_ckpt(session)
+    _say(5, saved)
+    scored = pipeline.score(session)
+    _say(6, scored)
+    seconds = round(time.monotonic() - began, 1)
+    text = "\n".join(
+        [
+            f"done in {seconds:.0f} seconds",
+            f"before and after: {scored['grid']}",
+            f"your model, one file: {saved['ckpt']}",
+            f'draw with it: fsd generate {NAME} --root {folder} "a photo of {{identifier}} {{class}} on a blue background"',
+            "with your own photos: fsd open-session NAME, then fsd choose-base-model, add-photos, caption-photos, "
+            "train-text-encoder, train-unet, save-ckpt",
+        ]
+    )
+    return Result(text, picture=Path(scored["grid"]), ckpt=saved["ckpt"], seconds=seconds, **scored)
+
+
+def _say(number: int, result: Result) -> None:
+    report.say(f"\n{number}. {result.text}")

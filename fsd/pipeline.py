@@ -1,0 +1,250 @@
+"""The verbs, in the order of the work: one per notebook cell and one per `fsd VERB`. This page is the table of contents.
+
+    photos -> session -> crop and captions -> text-encoder stage -> UNet stage -> CKPT -> pictures of your subject
+
+Nothing here loads torch: each stage that needs it is a child process that reads the session and writes into it.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from fsd.data import session as sessions
+from fsd.data.lock import writing
+from fsd.data.session import Session
+from fsd.errors import SessionError
+from fsd.families import get_family
+from fsd.recipe import Recipe, steps_for
+from fsd.runtime import colab, machine, report
+from fsd.runtime.process import run_stage
+from fsd.runtime.report import Result
+from fsd.upkeep import need_training, root_folder
+from fsd.weights import checkpoint
+from fsd.weights.base_model import find_base_model
+
+
+def setup() -> Result:
+    """Check the machine: Python, GPU, memory, disk and the packages that training needs."""
+    found = machine.survey()
+    return Result(machine.as_text(found), **found)
+
+
+def open_session(name: str, root: str = "") -> Session:
+    """Open a session, or make it if there is none of that name.
+
+    name: what the session, and later the model, is called.
+    root: the folder that holds Fast-Dreambooth/ (default: My Drive on Colab, else FSD_HOME or the current folder).
+    """
+    session = sessions.open_session(root_folder(root), name, create=True)
+    report.say(f"session {session.name}: {session.folder}")
+    return session
+
+
+def choose_base_model(session: Session, base_model: str = "sd15", family: str = "") -> Result:
+    """Choose and fetch the model to start from.
+
+    base_model: a family ("sd15", or "tiny" to try everything without a download), a hub repository OWNER/NAME, or a
+    folder in Diffusers layout.
+    family: what a repository or folder holds (default: sd15).
+    """
+    chosen = get_family(family or (base_model if "/" not in base_model and not Path(base_model).exists() else "sd15"))
+    folder = find_base_model(base_model)
+    recipe = session.recipe()
+    px = recipe.resolution_px if recipe.family == chosen.name else chosen.native_px
+    session.save_recipe(recipe.changed(family=chosen.name, base_model=base_model, resolution_px=px))
+    return Result(f"base model: {chosen.title}, {px} px\n{folder}", family=chosen.name, folder=str(folder))
+
+
+def add_photos(
+    session: Session, photos: str = "", identifier: str = "", class_word: str = "", hold_out: int = 0
+) -> Result:
+    """Copy photos into the session and crop them to squares around faces or the subject.
+
+    photos: a folder, a file or a zip (default on Colab: an upload). Yours are never moved or changed.
+    identifier: a rare word that will name your subject, such as "sks" or "mafka4".
+    class_word: what it is: "dog", "man", "backpack".
+    hold_out: how many photos to keep out of training, to score the model with.
+    """
+    from fsd.data.contact_sheet import contact_sheet
+    from fsd.data.crop import crop_photos
+    from fsd.data.photos import add_photos as add
+
+    source = photos or colab.upload_photos()
+    recipe = session.recipe()
+    before = sessions.describe(session)["photos"]
+    words = {"identifier": identifier or recipe.identifier, "class_word": class_word or recipe.class_word}
+    session.save_recipe(recipe.changed(**words))
+    added = add(session, source, hold_out=hold_out)
+    crop_photos(session)
+    sheet = contact_sheet(session)
+    after = sessions.describe(session)["photos"]
+    session.save_recipe(_with_preset_steps(session.recipe(), before, after))
+    return Result(f"{added}\n{sheet}", picture=sheet, contact_sheet=str(sheet), **added.to_json())
+
+
+def caption_photos(session: Session, mode: str = "keep", template: str = "") -> Result:
+    """Settle the captions and show, for every photo, the exact prompt it will be trained with.
+
+    mode: "keep" uses the .txt files there are and the template for the rest; "template" and "file name" write a
+    caption for every photo, from the template or from the photo's name.
+    template: such as "photo of {identifier} {class}".
+    """
+    from fsd.data.captions import prompt_table, prompt_table_text, write_captions
+
+    _need_photos(session)
+    if template:
+        session.save_recipe(session.recipe().changed(caption_template=template))
+    if mode != "keep":
+        write_captions(session, mode)
+    rows = prompt_table(session, _base(session) / "tokenizer")
+    return Result(prompt_table_text(rows), prompts=[row.to_json() for row in rows])
+
+
+def train_text_encoder(
+    session: Session, steps: int | None = None, learning_rate: float | None = None, fork: bool = False
+) -> Result:
+    """Stage 1: teach the text encoder your subject's name. Run it again to go on after an interruption.
+
+    steps: how many (default: by the number of photos; 0 skips the stage).
+    learning_rate: default 1e-6.
+    fork: go on from the last checkpoint although the settings have changed since.
+    """
+    return _train(session, "text_encoder", steps, learning_rate, fork)
+
+
+def train_unet(
+    session: Session, steps: int | None = None, learning_rate: float | None = None, fork: bool = False
+) -> Result:
+    """Stage 2: teach the UNet what your subject looks like. Run it again to go on after an interruption.
+
+    steps: how many (default: 100 a photo).
+    learning_rate: default 2e-6.
+    fork: go on from the last checkpoint although the settings have changed since.
+    """
+    first = session.recipe().text_encoder.steps
+    if first and not checkpoint.is_done(session.checkpoints, "text_encoder"):
+        hint = "run train_text_encoder first, or give it 0 steps: change_settings text_encoder.steps=0"
+        raise SessionError(f"the text encoder of session {session.name!r} is not trained yet", hint)
+    return _train(session, "unet", steps, learning_rate, fork)
+
+
+def save_ckpt(session: Session, format: str = "safetensors", dtype: str = "fp16", step: str = "") -> Result:
+    """Write the trained model as one file that web UIs open.
+
+    format: "safetensors", or "ckpt" for tools that know nothing newer.
+    dtype: "fp16" (half the size) or "fp32".
+    step: one saved step, such as unet-000500 (default: the newest).
+    """
+    from fsd.weights.ckpt import save_ckpt as save
+    from fsd.weights.model import model_parts
+
+    need_training(session)
+    recipe = session.recipe()
+    parts = model_parts(_base(session), session.checkpoints, report.say, step)
+    name = f"{session.name}-{step}" if step else session.name
+    metadata = {"modelspec.title": session.name, "fsd.recipe": recipe.fingerprint()}
+    with writing(session):
+        saved = save(
+            parts,
+            session.folder / f"{name}.{_one_of('format', format, 'safetensors', 'ckpt')}",
+            dtype=_one_of("dtype", dtype, "fp16", "fp32"),
+            metadata=metadata,
+        )
+    text = f"{saved.path}\n{report.human_bytes(saved.size_bytes)}, {saved.tensors} tensors, SHA-256 {saved.sha256}"
+    return Result(text, ckpt=str(saved.path), size_bytes=saved.size_bytes, tensors=saved.tensors, sha256=saved.sha256)
+
+
+def generate(
+    session: Session,
+    *prompts: str,
+    negative: str = "",
+    images: int = 1,
+    seed: int = 0,
+    steps: int | None = None,
+    guidance: float | None = None,
+    model: str = "",
+) -> Result:
+    """Make pictures with the trained model, before or after training, and a labelled grid of them.
+
+    prompts: what to draw; {identifier} and {class} are filled in (default: your subject).
+    negative: what to avoid.
+    images: pictures of each prompt; their seeds count up from `seed`.
+    steps, guidance: of the sampler (default: the family's).
+    model: "base", a saved step such as unet-000500, or a CKPT file (default: the newest step).
+    """
+    recipe = session.recipe()
+    family = get_family(recipe.family)
+    request = {
+        "prompts": [recipe.prompt(prompt) for prompt in prompts or ("",)],
+        "negative": negative,
+        "seeds": list(range(seed, seed + images)),
+        "steps": steps or family.sample_steps,
+        "guidance": family.guidance if guidance is None else guidance,
+        "model": model,
+    }
+    made = run_stage("fsd.generate.sample", str(session.folder), "--request", json.dumps(request))
+    return Result(f"{len(made['images'])} pictures\n{made['grid']}", picture=Path(made["grid"]), **made)
+
+
+def score(session: Session, seeds: int = 3) -> Result:
+    """Measure what was learned: likeness to the held-out photos, and what became of other prompts, before and after.
+
+    seeds: pictures of each prompt.
+    """
+    need_training(session)
+    request = json.dumps({"seeds": list(range(seeds))})
+    found = run_stage("fsd.generate.score", str(session.folder), "--request", request)
+    return Result(found.pop("table"), picture=Path(found["grid"]), **found)
+
+
+def demo(root: str = "") -> Result:
+    """The whole job on fourteen real photographs and the embedded tiny base model, in a few minutes on a CPU.
+
+    root: where to put its session (default: the current folder).
+    """
+    from fsd.demo import run_demo
+
+    return run_demo(root)
+
+
+def _train(session: Session, stage: str, steps: int | None, learning_rate: float | None, fork: bool) -> Result:
+    _need_photos(session)
+    wanted = {f"{stage}.steps": steps, f"{stage}.learning_rate": learning_rate}
+    recipe = session.recipe().changed(**{name: value for name, value in wanted.items() if value is not None})
+    if recipe != session.recipe():
+        session.save_recipe(recipe)
+    if getattr(recipe, stage).steps == 0:
+        return Result(f"{stage.replace('_', ' ')}: 0 steps, nothing to train", stage=stage, steps=0)
+    if recipe.prior.images:
+        run_stage("fsd.generate.sample", str(session.folder), "--class-images")
+    figures = run_stage(f"fsd.train.{stage}", str(session.folder), *(["--fork"] if fork else []))
+    plot = session.logs / "loss.png"
+    loss = "" if figures["loss"] is None else f", loss {figures['loss']:.4f}"
+    text = f"{stage.replace('_', ' ')}: {figures['steps']} of {figures['steps']} steps{loss}"
+    return Result(text, picture=plot if plot.exists() else None, **figures)
+
+
+def _base(session: Session) -> Path:
+    recipe = session.recipe()
+    return find_base_model(recipe.base_model or recipe.family)
+
+
+def _need_photos(session: Session) -> None:
+    if not sessions.describe(session)["photos"]:
+        raise SessionError(f"session {session.name!r} has no photos yet", "run add_photos first")
+
+
+def _with_preset_steps(recipe: Recipe, photos_before: int, photos_now: int) -> Recipe:
+    """The recipe with steps for the number of photos, unless the user has set other steps."""
+    set_now = (recipe.text_encoder.steps, recipe.unet.steps)
+    if set_now not in (steps_for(photos_before), steps_for(15)):
+        return recipe
+    first, second = steps_for(photos_now)
+    return recipe.changed(text_encoder__steps=first, unet__steps=second)
+
+
+def _one_of(name: str, value: str, *choices: str) -> str:
+    if value not in choices:
+        raise SessionError(f"{name} is {value!r}", f"choose one of: {', '.join(choices)}")
+    return value

@@ -1,0 +1,64 @@
+"""Frozen dataclasses as settings: built from JSON, checked by their type hints."""
+
+from __future__ import annotations
+
+import typing
+from dataclasses import fields, is_dataclass
+from difflib import get_close_matches
+from typing import Any, Literal, get_args, get_origin
+
+from fsd.errors import RecipeError
+
+FREE = {"free": True}
+"""Marks a setting that may change when a run goes on: the final weights do not depend on it."""
+
+
+def build(kind: type, record: dict[str, Any], where: str = "") -> Any:
+    """The settings that a JSON object describes; missing ones take their defaults, unknown ones are a RecipeError."""
+    hints = typing.get_type_hints(kind)
+    known = {item.name for item in fields(kind)}
+    values = {}
+    for name, value in record.items():
+        if name not in known:
+            close = get_close_matches(name, known, n=1)
+            meant = f"did you mean {close[0]!r}?" if close else f"known are: {', '.join(sorted(known))}"
+            raise RecipeError(f"there is no setting {where + name!r}", meant)
+        if is_dataclass(hints[name]) and isinstance(value, dict):
+            value = build(hints[name], value, f"{name}.")  # type: ignore[arg-type]
+        elif get_origin(hints[name]) is tuple and isinstance(value, list):
+            value = tuple(value)
+        elif hints[name] is float and type(value) is int:
+            value = float(value)
+        values[name] = value
+    return kind(**values)
+
+
+def type_faults(value: Any, where: str = "") -> list[str]:
+    """A sentence for every setting whose value is not of its type, also inside nested settings."""
+    found = []
+    hints = typing.get_type_hints(type(value))
+    for item in fields(value):
+        inner, hint, name = getattr(value, item.name), hints[item.name], where + item.name
+        if is_dataclass(hint):
+            found += (
+                type_faults(inner, f"{name}.") if isinstance(inner, hint) else [f"{name} is {inner!r}, not settings"]
+            )
+        elif get_origin(hint) is Literal:
+            if inner not in get_args(hint):
+                found.append(f"{name} is {inner!r}, not one of {', '.join(get_args(hint))}")
+        elif get_origin(hint) is tuple:
+            if not isinstance(inner, tuple) or not all(isinstance(part, str) for part in inner):
+                found.append(f"{name} is {inner!r}, not a list of texts")
+        elif type(inner) is not hint:
+            found.append(f"{name} is {inner!r}, not {'a number' if hint in (int, float) else hint.__name__}")
+    return found
+
+
+def without_free(value: Any) -> dict[str, Any]:
+    """The settings as a nested dictionary, without those marked FREE."""
+    kept = {}
+    for item in fields(value):
+        if not item.metadata.get("free"):
+            inner = getattr(value, item.name)
+            kept[item.name] = without_free(inner) if is_dataclass(inner) else inner
+    return {name: inner for name, inner in kept.items() if inner != {}}

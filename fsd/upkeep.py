@@ -1,0 +1,131 @@
+"""Verbs beside the line of work: settings, crops by hand, plots, and what can be done with whole sessions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from fsd.data import session as sessions
+from fsd.data.lock import writing
+from fsd.data.session import Session
+from fsd.errors import SessionError
+from fsd.runtime import colab, files, report
+from fsd.runtime.report import Result
+from fsd.weights import checkpoint
+
+
+def change_settings(session: Session, *settings: str) -> Result:
+    """Change settings of the session's recipe, or show them all.
+
+    settings: NAME=VALUE pairs, such as unet.steps=800 or prior.images=64; none shows what is set.
+    """
+    recipe = session.recipe()
+    for pair in settings:
+        name, _, value = pair.partition("=")
+        recipe = recipe.changed(**{name: _plain(value)})
+    if settings:
+        session.save_recipe(recipe)
+    return Result(json.dumps(recipe.to_json(), indent=2), **recipe.to_json())
+
+
+def crop_photo(session: Session, photo: str, left: int, top: int, side: int) -> Result:
+    """Set a photo's square by hand, in pixels.
+
+    photo: the photo's file name in the session.
+    """
+    from fsd.data.contact_sheet import contact_sheet
+    from fsd.data.crop import set_box
+
+    set_box(session, photo, left, top, side)
+    sheet = contact_sheet(session)
+    return Result(f"{photo}: {side} px square at {left}, {top}", picture=sheet, contact_sheet=str(sheet))
+
+
+def plot_loss(session: Session) -> Result:
+    """Draw the loss and the learning rate of both stages so far."""
+    from fsd.train.metrics import draw_loss
+
+    need_training(session)
+    path = draw_loss(session.logs / "metrics.jsonl", session.logs / "loss.png")
+    return Result(str(path), picture=path, plot=str(path))
+
+
+def show_session(session: Session) -> Result:
+    """Show a session: its photos, steps, files and sizes, and the next thing to do."""
+    found = sessions.describe(session)
+    lines = [f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in found.items()]
+    return Result("\n".join(lines), **found)
+
+
+def list_sessions(root: str = "") -> Result:
+    """List the sessions of a folder.
+
+    root: as for open-session.
+    """
+    found = [sessions.describe(session) for session in sessions.list_sessions(root_folder(root))]
+    rows = [[row["name"], row["state"], str(row["photos"]), row["next"]] for row in found]
+    return Result(report.table(rows, ["session", "state", "photos", "next"]), sessions=found)
+
+
+def export_session(session: Session, destination: str) -> Result:
+    """Copy a session to a folder or, if the name ends in .zip, into one file.
+
+    destination: a new folder or zip file.
+    """
+    from fsd.data.archive import export_session as export
+
+    path = export(session, Path(destination))
+    return Result(f"{path}: {report.human_bytes(files.size_bytes(path))}", path=str(path))
+
+
+def import_session(source: str, name: str = "", root: str = "") -> Result:
+    """Bring in a session from a folder or a zip.
+
+    source: what export-session wrote, or a session folder of the original suite.
+    name: what to call it (default: as it was called).
+    root: as for open-session.
+    """
+    from fsd.data.archive import import_session as bring_in
+
+    session = bring_in(root_folder(root), Path(source), name or None)
+    return show_session(session)
+
+
+def remove_session(session: Session) -> Result:
+    """Move a session to the bin, Fast-Dreambooth/bin."""
+    from fsd.data.archive import remove_session as remove
+
+    path = remove(session)
+    return Result(
+        f"moved to {path}; delete that folder to free {report.human_bytes(files.size_bytes(path))}", bin=str(path)
+    )
+
+
+def free_drive_space(session: Session) -> Result:
+    """Delete what can be made again: caches, all but the newest checkpoints, and finished stages' optimizer states."""
+    with writing(session):
+        freed = files.remove_folder(session.cache)
+        for stage in checkpoint.STAGES:
+            freed += checkpoint.keep_newest(session.checkpoints, stage, report.say)
+    text = f"{report.human_bytes(freed)} freed" if freed else "nothing to free"
+    return Result(text, freed_bytes=freed)
+
+
+def root_folder(root: str) -> Path:
+    """The folder that holds Fast-Dreambooth/: the one named, else My Drive on Colab, else FSD_HOME or the current one."""
+    return Path(root) if root else colab.home()
+
+
+def need_training(session: Session) -> None:
+    """SessionError unless the session has a checkpoint."""
+    if not any(checkpoint.list_checkpoints(session.checkpoints, stage) for stage in checkpoint.STAGES):
+        raise SessionError(f"nothing is trained yet in session {session.name!r}", "run train_unet first")
+
+
+def _plain(value: str) -> Any:
+    """A setting typed on the command line: JSON where it is JSON, else the text itself."""
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value

@@ -1,0 +1,44 @@
+"""Packaging. Base requirements are light; what a job needs is in the extras."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = next(line.split('"')[1] for line in (HERE / "fsd/__init__.py").read_text().splitlines() if "__version__" in line)
+
+PHOTOS = ["pillow>=10.3", "numpy>=1.26", "opencv-python-headless>=4.10", "pillow-heif>=0.18", "tokenizers>=0.20"]
+TRAIN = [
+    "torch>=2.6",
+    "diffusers>=0.37",
+    "transformers>=5.0",
+    "accelerate>=1.10",
+    "safetensors>=0.5",
+    "huggingface-hub>=1.0",
+    "matplotlib>=3.8",
+    "bitsandbytes>=0.45",
+    *PHOTOS,
+]
+DEMO = [*TRAIN, "fsd-tiny-base==1.0.0"]
+TEST = [*DEMO, "pytest>=8", "nbclient>=0.10", "ipykernel>=6.17", "ruff>=0.14", "mypy>=1.18", "scikit-image>=0.25", "scikit-learn>=1.6"]
+
+setup(
+    name="fsd",
+    version=VERSION,
+    description="Ten photos become your own Stable Diffusion model: DreamBooth on Colab, exact resume, one CKPT file.",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["fsd", "fsd.*"]),
+    package_data={"fsd.data": ["models/*", "demo_photos/*"]},
+    install_requires=["tqdm>=4.66"],
+    extras_require={
+        "train": TRAIN,
+        "caption": TRAIN,
+        "webui": ["aiohttp>=3.9", "pyngrok>=7"],
+        "demo": DEMO,
+        "test": TEST,
+    },
+    entry_points={"console_scripts": ["fsd=fsd.__main__:main"]},
+)
