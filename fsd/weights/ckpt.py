@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from fsd.errors import MachineError, RecipeError, WeightsError
 from fsd.runtime.files import replacing
@@ -20,7 +20,6 @@ from fsd.weights.parts import read_config, read_json, read_part
 from fsd.weights.stream import write_tensors
 from fsd.weights.tensors import DTYPE_BYTES, SafetensorsFrame, Shape, StoredTensor, Target, read_header
 
-Dtype = Literal["fp16", "fp32"]
 DTYPES = {"fp16": "F16", "fp32": "F32"}
 FRAMES: dict[str, Any] = {".safetensors": SafetensorsFrame, ".ckpt": CkptFrame}
 SPARE_BYTES = 64 << 20
@@ -40,7 +39,7 @@ class CkptReport:
 def save_ckpt(
     parts: Mapping[str, Path],
     destination: Path,
-    dtype: Dtype | None = "fp16",
+    dtype: str | None = "fp16",
     metadata: Mapping[str, str] | None = None,
     layout: str = "sd1",
 ) -> CkptReport:
