@@ -155,8 +155,8 @@ class Adding:
 def _fault(entry: Entry) -> str:
     if entry.size_bytes > MAX_PHOTO_BYTES:
         return f"has {entry.size_bytes >> 20} MiB; {MAX_PHOTO_BYTES >> 20} MiB is the most for a photo"
-    if not entry.name.strip(". ") or has_control(entry.name):
-        return "its name has control characters or nothing else; rename it"
+    if not entry.name.strip(". ") or has_control(entry.name) or "\\" in entry.name:
+        return "its name has a backslash or control characters; rename it"
     if len(entry.name.encode("utf-8", "replace")) > MAX_NAME_BYTES:
         return "its name is too long; rename it"
     return "its name begins with a dot; rename it" if entry.name.startswith(".") else ""

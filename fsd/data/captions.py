@@ -71,7 +71,10 @@ class PromptRow:
 
 
 def prompt_table(session: Session, tokenizer_folder: Path) -> list[PromptRow]:
-    """A row for every instance image, sorted by name; SessionError if there is none or a caption is no text."""
+    """A row for every instance image, sorted by name; the table is also kept in logs/prompts.txt.
+
+    SessionError if there is no photo or a caption is no text.
+    """
     paths = photo_files(session.instance_images)
     if not paths:
         raise SessionError(f"session {session.name!r} has no photos", "add photos first")
@@ -84,6 +87,8 @@ def prompt_table(session: Session, tokenizer_folder: Path) -> list[PromptRow]:
         missing = recipe.identifier.lower() not in prompt.text.lower()
         notes = prompt.notes + ((f"the identifier {recipe.identifier!r} is not in this prompt",) if missing else ())
         rows.append(PromptRow(path.name, prompt.text, tokens, tokens > most, lost, prompt.source, notes))
+    with writing(session):
+        write_text(session.logs / "prompts.txt", prompt_table_text(rows) + "\n")
     return rows
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil, floor
 from typing import TYPE_CHECKING, Any
 
 from fsd.data.decode import Box, open_photo
@@ -21,8 +23,13 @@ if TYPE_CHECKING:
 MIN_SIDE_PX = 16
 HEAD_SHARE = 8
 """A square is at most so many times as large as the heads in it: smaller heads train to nothing."""
+NEARLY_ALL = 0.7
+"""A square larger than this share of the photo's shorter side might as well take all of it."""
 MINOR_FACE = 0.35
 """Faces narrower than this share of the largest are passers-by."""
+
+Span = tuple[float, ...]
+"""(low, high) along one axis, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -121,17 +128,21 @@ def _around_faces(faces: list[Area], size: tuple[int, int], resolution_px: int) 
     """The square that holds the largest face and every other one that fits with it, with room around."""
     most = min(size)
     widest = faces[0][2] - faces[0][0]
-    subject = _clip(_head(faces[0]), size)
+    subject, others = _clip(_head(faces[0]), size), []
     for face in faces[1:]:
         both = _union(subject, _clip(_head(face), size))
         if face[2] - face[0] >= MINOR_FACE * widest and max(both[2] - both[0], both[3] - both[1]) <= most:
             subject = both
+        else:
+            others.append(face)
     longest = max(subject[2] - subject[0], subject[3] - subject[1])
-    side = min(most, round(max(HEAD_SHARE * widest, longest, resolution_px)))
-    left = _placed(subject[0], subject[2], (subject[0] + subject[2] - side) / 2, side, size[0])
+    side = round(max(HEAD_SHARE * widest, longest, resolution_px))
+    side = most if side > most * NEARLY_ALL else side
     middle = (subject[1] + subject[3]) / 2
-    top = _placed(subject[1], subject[3], middle - 0.42 * side, side, size[1])  # heads sit above the middle
-    return left, top, side
+    wanted = ((subject[0] + subject[2] - side) / 2, middle - 0.42 * side)  # heads sit above the middle
+    left = _placed(subject[0::2], wanted[0], side, size[0], [face[0::2] for face in others])
+    beside = [face[1::2] for face in others if face[2] > left and face[0] < left + side]
+    return left, _placed(subject[1::2], wanted[1], side, size[1], beside), side
 
 
 def _head(face: Area) -> Area:
@@ -140,11 +151,20 @@ def _head(face: Area) -> Area:
     return face[0] - 0.4 * width, face[1] - 0.5 * height, face[2] + 0.4 * width, face[3] + 0.5 * height
 
 
-def _placed(low: float, high: float, wanted: float, side: int, length: int) -> int:
-    """Where a side begins: as wanted, but holding low to high where it can, and inside the photo."""
-    fits = high - low <= side
-    wanted = min(max(wanted, high - side), low) if fits else (low + high - side) / 2
-    return int(min(max(round(wanted), 0), length - side))
+def _placed(subject: Span, wanted: float, side: int, length: int, others: Sequence[Span]) -> int:
+    """Where a side begins: it holds the subject where it can, and cuts as few other faces as it can, near to wanted."""
+    low, high = subject[1] - side, subject[0]
+    if low > high:
+        low = high = (subject[0] + subject[1] - side) / 2
+    low, high = (min(max(edge, 0), length - side) for edge in (low, high))
+    edges = [edge for other in others for edge in (*other, other[0] - side, other[1] - side)]
+    places = {min(max(round(place), ceil(low)), floor(high)) for place in (wanted, *edges)}
+
+    def price(place: int) -> tuple[int, float, int]:
+        cut = sum(a < edge < b for a, b in others for edge in (place, place + side))
+        return cut, abs(place - wanted), place
+
+    return min(max(min(places, key=price), 0), length - side)
 
 
 def _clip(area: Area, size: tuple[int, int]) -> Area:

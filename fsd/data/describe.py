@@ -80,7 +80,8 @@ def _state(session: Session, recipe: Recipe, facts: dict[str, Any], prompts: str
         return "CKPT saved", "generate"
     if not facts["photos"]:
         return "empty", "add-photos"
-    if not any(reached.values()) and prompts == "template" and facts["captions"] < facts["photos"]:
+    shown = prompts == "file name" or (session.logs / "prompts.txt").is_file()
+    if not any(reached.values()) and not shown and facts["captions"] < facts["photos"]:
         return "photos added", "caption-photos"
     for stage, words in (("text_encoder", "text encoder"), ("unet", "UNet")):
         if not done[stage]:

@@ -93,8 +93,11 @@ def is_session(folder: Path) -> bool:
     return any((folder / mark).is_dir() for mark in ORIGINAL_MARKS)
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The checked content of session.json in a folder; for an original session what it would be."""
+def read_manifest(folder: Path, called: str = "") -> dict[str, Any]:
+    """The checked content of session.json in a folder; for an original session what it would be.
+
+    called: the session's name in errors (default: the folder's). SessionError when damaged or newer than this fsd.
+    """
     path = folder / "session.json"
     if not path.is_file():
         return new_manifest(folder.name, original=not (folder / "recipe.json").is_file())
@@ -103,13 +106,13 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         record = json.loads(path.read_text(encoding="utf-8"))
         version = record["format"]
     except (ValueError, KeyError, TypeError) as error:
-        raise SessionError(f"{path} is damaged: {error!r}", mend) from None
+        raise SessionError(f"{called or path} is damaged: {error!r}", mend) from None
     if type(version) is not int or version < 1:
         raise SessionError(f"{path} has the format {version!r}, not a number", mend)
     if version > FORMAT:
-        newer = f"session {folder.name!r} has format {version}; this fsd knows formats up to {FORMAT}"
+        newer = f"session {called or folder.name!r} has format {version}; this fsd knows formats up to {FORMAT}"
         raise SessionError(newer, "update fsd: run the setup cell again, or pip install -U fsd")
-    return new_manifest(folder.name, original=False) | record | {"name": folder.name}
+    return new_manifest(folder.name, original=False) | record
 
 
 def new_manifest(name: str, original: bool) -> dict[str, Any]:

@@ -110,7 +110,7 @@ def _fault(member: zipfile.ZipInfo) -> str:
 
 
 def _twice(member: zipfile.ZipInfo, seen: set[str]) -> str:
-    key = unicodedata.normalize("NFC", member.orig_filename).rstrip("/").casefold()
+    key = unicodedata.normalize("NFC", member.orig_filename).rstrip("/")
     if key in seen:
         return "is there twice"
     seen.add(key)

@@ -1,0 +1,64 @@
+"""Sessions go out, as a folder or a zip, and into the bin; `import_session` brings them in."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from datetime import datetime
+from pathlib import Path
+
+from fsd.data.copying import becoming, copied, files_of, need_space
+from fsd.data.folder import SUITE, Session, is_session
+from fsd.data.incoming import import_session
+from fsd.data.lock import LOCK_NAME, writing
+from fsd.errors import SessionError
+from fsd.runtime.files import replacing
+
+__all__ = ["export_session", "import_session", "remove_session"]
+
+
+def export_session(session: Session, destination: Path | str) -> Path:
+    """The session, without cache/, as a new zip if `destination` ends in .zip, else as a folder.
+
+    Into a folder that exists it goes under its name. SessionError if that is taken.
+    """
+    target = Path(destination).expanduser().absolute()
+    if target.suffix.lower() != ".zip" and target.is_dir():
+        target = target / session.name
+    if target.exists():
+        raise SessionError(f"{target} is there already", "choose another name, or move it away first")
+    if target.is_relative_to(session.folder):
+        raise SessionError(f"{target} is inside the session itself", "choose a place outside")
+    with writing(session):
+        files = files_of(session.folder)
+        need_space(target.parent, sum(path.stat().st_size for path in files))
+        if target.suffix.lower() == ".zip":
+            _write_zip(session, files, target)
+        else:
+            with becoming(target) as folder:
+                for path in files:
+                    copied(path, folder / path.relative_to(session.folder))
+    return target
+
+
+def remove_session(session: Session) -> Path:
+    """Where the session is now: ROOT/Fast-Dreambooth/bin/NAME-YYYYmmdd-HHMMSS. Deleting that folder frees its bytes."""
+    suite = session.folder.parent.parent
+    if suite.name != SUITE or not is_session(session.folder):
+        raise SessionError(f"{session.folder} is not in a sessions folder", "delete it by hand if you mean to")
+    with writing(session):
+        bin_folder = suite / "bin"
+        bin_folder.mkdir(exist_ok=True)
+        stem = f"{session.name}-{datetime.now():%Y%m%d-%H%M%S}"
+        names = [stem, *(f"{stem}-{number}" for number in range(2, 100))]
+        target = next(bin_folder / name for name in names if not (bin_folder / name).exists())
+        (session.folder / LOCK_NAME).unlink(missing_ok=True)
+        os.replace(session.folder, target)
+    return target
+
+
+def _write_zip(session: Session, files: list[Path], target: Path) -> None:
+    """Stored, not packed: photos and weights are dense already, and a bomb check never stumbles over them."""
+    with replacing(target) as temporary, zipfile.ZipFile(temporary, "w", strict_timestamps=False) as archive:
+        for path in files:
+            archive.write(path, f"{session.name}/{path.relative_to(session.folder).as_posix()}")

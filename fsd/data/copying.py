@@ -1,0 +1,58 @@
+"""Files copied so that a folder appears whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from fsd.data.lock import LOCK_NAME
+from fsd.data.names import is_silent
+from fsd.errors import MachineError
+from fsd.runtime.files import files_under, sync, temporary_beside
+
+LEFT_OUT = {"cache"}
+
+
+def files_of(folder: Path) -> list[Path]:
+    """What belongs to a session: plain files, without cache, lock, housekeeping and links."""
+    files = [path for path in files_under(folder) if path.is_file() and not path.is_symlink()]
+    return [path for path in files if belongs(path.relative_to(folder))]
+
+
+def belongs(inner: Path | PurePosixPath) -> bool:
+    """Whether a path inside a session is part of it, and not cache, lock or housekeeping."""
+    return inner.parts[0] not in LEFT_OUT and inner.name != LOCK_NAME and not is_silent(str(inner))
+
+
+def copied(source: Path, target: Path) -> None:
+    """Copy a file with its time, making the folders above it."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy2(source, target)
+
+
+def need_space(folder: Path, needed_bytes: int) -> None:
+    """MachineError unless so many bytes are free where `folder` is or will be."""
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    free = shutil.disk_usage(there).free
+    if needed_bytes > free:
+        told = f"{needed_bytes >> 20} MiB are needed in {there}, {free >> 20} MiB are free"
+        raise MachineError(told, "free some space, or choose another place")
+
+
+@contextmanager
+def becoming(target: Path) -> Iterator[Path]:
+    """A temporary folder that becomes `target` on a clean exit, and otherwise is gone."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    stage = temporary_beside(target)
+    stage.mkdir()
+    try:
+        yield stage
+        for path in stage.rglob("*"):
+            sync(path)
+        os.rename(stage, target)
+        sync(target.parent)
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
