@@ -104,7 +104,7 @@ def _is_dead(record: dict[str, Any]) -> bool:
         return True
     except PermissionError:
         return False
-    return record.get("started", "") != _started(pid) != ""  # the number now belongs to a younger process
+    return record.get("started") not in (None, "", _started(pid))  # else the number is a younger process's now
 
 
 def _started(pid: int) -> str:
