@@ -1,0 +1,153 @@
+"""Killed anywhere and started again, a run ends with the bits of an uninterrupted one."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fsd.data.session import Session, open_session_folder
+from fsd.errors import Interrupted, TrainingError
+from fsd.runtime.files import sha256
+from fsd.train import text_encoder, unet
+from fsd.train.prepare import run_stage
+
+BUILD = {"text_encoder": text_encoder.build, "unet": unet.build}
+HERE = Path(__file__).parent
+
+
+def train(session: Session, stage: str, *options: str) -> dict:
+    return run_stage([str(session.folder), *options], stage, BUILD[stage])
+
+
+def final_hashes(session: Session) -> list[str]:
+    folders = [session.checkpoints / "text_encoder-000006/text_encoder", session.checkpoints / "unet-000008/unet"]
+    return [sha256(next(folder.glob("*.safetensors"))) for folder in folders]
+
+
+def copy_of(session: Session, name: str) -> Session:
+    folder = session.folder.parent / name
+    shutil.copytree(session.folder, folder)
+    return open_session_folder(folder)
+
+
+def kill_at(session: Session, where: str, call_number: int, stage: str) -> None:
+    command = [sys.executable, HERE / "kill_at.py", where, str(call_number), f"fsd.train.{stage}", session.folder]
+    path = os.pathsep.join([str(HERE.parent), os.environ.get("PYTHONPATH", "")])
+    ended = subprocess.run(command, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True)
+    assert ended.returncode == -signal.SIGKILL, ended.stdout + ended.stderr
+
+
+@pytest.fixture
+def trained(micro_session: Session) -> tuple[Session, Session]:
+    """A session trained without interruption, and an untouched copy of how it began."""
+    fresh = copy_of(micro_session, "fresh")
+    train(micro_session, "text_encoder")
+    train(micro_session, "unet")
+    return micro_session, fresh
+
+
+def test_three_kills_one_of_them_during_a_save_end_with_the_same_bits(trained: tuple[Session, Session]) -> None:
+    whole, killed = trained
+    kill_at(killed, "fsd.train.batch:Batches.at", 4, "text_encoder")
+    assert train(killed, "text_encoder")["from_step"] == 2
+    kill_at(killed, "fsd.weights.checkpoint:_rename_over", 2, "unet")
+    assert [folder.name for folder in killed.checkpoints.glob("unet-*")] == ["unet-000002"]
+    kill_at(killed, "fsd.weights.checkpoint:prune", 2, "unet")
+    assert train(killed, "unet")["from_step"] == 6
+    assert final_hashes(killed) == final_hashes(whole)
+    assert not list(killed.checkpoints.glob(".*"))
+
+
+def test_asked_to_stop_it_saves_and_goes_on_with_the_same_bits(
+    trained: tuple[Session, Session], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, stopped = trained
+    from fsd.train.batch import Batches
+
+    real = Batches.at
+
+    def at(self: Batches, step: int, device: object) -> object:
+        if step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(self, step, device)
+
+    train(stopped, "text_encoder")
+    with monkeypatch.context() as patch:
+        patch.setattr(Batches, "at", at)
+        with pytest.raises(Interrupted, match="stopped after step 3 of 8"):
+            train(stopped, "unet")
+    assert train(stopped, "unet")["from_step"] == 3
+    assert final_hashes(stopped) == final_hashes(whole)
+
+
+def test_a_damaged_newest_checkpoint_falls_back_and_says_so(
+    trained: tuple[Session, Session], capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, damaged = trained
+    train(damaged, "text_encoder")
+    kill_at(damaged, "fsd.train.batch:Batches.at", 6, "unet")
+    weights = damaged.checkpoints / "unet-000004/unet/diffusion_pytorch_model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-5] ^= 1
+    weights.write_bytes(content)
+    capsys.readouterr()
+    assert train(damaged, "unet")["from_step"] == 2
+    assert "unet-000004 is damaged" in capsys.readouterr().out
+    assert final_hashes(damaged) == final_hashes(whole)
+
+
+def test_other_settings_are_refused_by_name_unless_forked(
+    trained: tuple[Session, Session], capsys: pytest.CaptureFixture[str]
+) -> None:
+    session, _ = trained
+    session.save_recipe(session.recipe().changed(unet__steps=10, seed=5))
+    with pytest.raises(TrainingError) as caught:
+        train(session, "unet")
+    assert "seed was 0, is 5" in str(caught.value)
+    assert "--fork" in str(caught.value)
+    session.save_recipe(session.recipe().changed(seed=0))
+    with pytest.raises(TrainingError, match=r"steps was 8, is 10"):
+        train(session, "unet")
+    assert train(session, "unet", "--fork")["from_step"] == 8
+    assert "optimizer starts afresh" in capsys.readouterr().out
+    manifest = json.loads((session.checkpoints / "unet-000010/checkpoint.json").read_text())
+    assert manifest["facts"]["forked_from"]["checkpoint"] == "unet-000008"
+
+
+def test_free_settings_may_change_and_a_finished_stage_is_left_alone(trained: tuple[Session, Session]) -> None:
+    whole, other = trained
+    other.save_recipe(other.recipe().changed(save__every_steps=3, save__keep=5))
+    train(other, "text_encoder")
+    train(other, "unet")
+    assert final_hashes(other) == final_hashes(whole)
+    before = final_hashes(whole)
+    assert train(whole, "unet")["from_step"] == 8
+    assert final_hashes(whole) == before
+
+
+def test_changed_photos_are_another_run(trained: tuple[Session, Session]) -> None:
+    session, _ = trained
+    next(session.instance_images.iterdir()).unlink()
+    with pytest.raises(TrainingError, match="photos and captions"):
+        train(session, "unet")
+
+
+def test_the_joint_way_trains_both_and_keeps_the_text_encoder_alone(micro_session: Session) -> None:
+    joint = copy_of(micro_session, "joint")
+    joint.save_recipe(joint.recipe().changed(text_encoder__unet="joint"))
+    killed = copy_of(joint, "killed")
+    train(joint, "text_encoder")
+    kill_at(killed, "fsd.train.batch:Batches.at", 6, "text_encoder")
+    assert (killed.checkpoints / "text_encoder-000004/unet").is_dir()
+    assert train(killed, "text_encoder")["from_step"] == 4
+    name = "text_encoder-000006"
+    assert not (joint.checkpoints / name / "unet").exists()
+    parts = [session.checkpoints / name / "text_encoder/model.safetensors" for session in (joint, killed)]
+    assert sha256(parts[0]) == sha256(parts[1])
