@@ -6,20 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fsd.errors import WeightsError
+from fsd.weights.base_model import PARTS
 from fsd.weights.checkpoint import STAGES, newest_checkpoint, verify_checkpoint
-
-PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 
 
 def base_parts(base: Path) -> dict[str, Path]:
-    """The folder of each part of a Diffusers model; WeightsError naming the missing ones."""
-    parts = {part: base / part for part in PARTS}
-    missing = [part for part, folder in parts.items() if not folder.is_dir()]
-    if missing:
-        raise WeightsError(
-            f"{base} is not a whole Diffusers model: no {', '.join(missing)}", "choose another base model"
-        )
-    return parts
+    """The folder of each part of a base model that `find_base_model` gave."""
+    return {part: base / part for part in PARTS}
 
 
 def model_parts(base: Path, checkpoints: Path, say: Callable[[str], None], checkpoint: str = "") -> dict[str, Path]:
