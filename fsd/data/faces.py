@@ -22,8 +22,9 @@ Area = tuple[float, float, float, float]
 
 def find_faces(photo: Pil.Image) -> list[Area]:
     """The faces in an RGB photo, clipped to it, largest first."""
+    most_px = max(LONGEST_SIDES_PX[0], 2 * max(photo.size))
     for longest_px in LONGEST_SIDES_PX:
-        if found := _find(photo, longest_px):
+        if longest_px <= most_px and (found := _find(photo, longest_px)):
             return found
     return []
 
