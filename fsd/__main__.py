@@ -4,53 +4,69 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import re
 import sys
 import typing
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, is_dataclass
-from typing import Any
+from difflib import get_close_matches
+from typing import Any, NoReturn
 
-from fsd import __version__, pipeline
+from fsd import __version__, pipeline, upkeep
 from fsd.data import session as sessions
 from fsd.data.session import Session
 from fsd.errors import FsdError, Interrupted
 from fsd.runtime import report
 
-_FINISHED, _FAILED, _STOPPED = 0, 1, 75
+_FINISHED, _FAILED, _WRONG_USAGE, _STOPPED = 0, 1, 2, 75
+
+
+class UsageError(FsdError):
+    """A command line that cannot be understood."""
+
+    code = "usage"
 
 
 def verbs() -> dict[str, Callable[..., Any]]:
-    """The public functions of the pipeline, in the order of the work, by their names on the command line."""
-    functions = inspect.getmembers(pipeline, inspect.isfunction)
-    own = [
-        (name, verb) for name, verb in functions if verb.__module__ == pipeline.__name__ and not name.startswith("_")
-    ]
+    """The verbs by their names on the command line, the line of work first.
+
+    They are the public functions of `pipeline` and `upkeep` that give back a Result or a Session.
+    """
     return {
-        name.replace("_", "-"): verb for name, verb in sorted(own, key=lambda pair: pair[1].__code__.co_firstlineno)
+        name.replace("_", "-"): verb
+        for module in (pipeline, upkeep)
+        for name, verb in vars(module).items()
+        if inspect.isfunction(verb) and verb.__module__ == module.__name__ and not name.startswith("_")
+        if verb.__annotations__.get("return") in ("Result", "Session")
     }
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb and return the exit code: 0 done, 1 failed with a message, 2 wrong usage, 75 stopped and saved."""
-    options = vars(_parser().parse_args(arguments))
-    verb, as_json = verbs()[options.pop("verb")], options.pop("json")
+    arguments = sys.argv[1:] if arguments is None else arguments
+    as_json = "--json" in arguments
     if as_json:
         report.to_standard_error()
     try:
-        result = _call(verb, options)
+        options = vars(_parser().parse_args(arguments))
+        result = _call(verbs()[options.pop("verb")], options)
     except FsdError as fault:
-        if as_json:
-            report.say_json(fault.to_json())
-        print(f"fsd: {fault}", file=sys.stderr)
-        return _STOPPED if isinstance(fault, Interrupted) else _FAILED
+        return _failed(fault, as_json)
     except KeyboardInterrupt:
-        print("fsd: stopped", file=sys.stderr)
-        return _STOPPED
+        return _failed(Interrupted("stopped", "run the same command to go on"), as_json)
     if as_json:
         report.say_json(_as_json(result))
     elif isinstance(result, report.Result):
         report.say(result.text)
     return _FINISHED
+
+
+def _failed(fault: FsdError, as_json: bool) -> int:
+    """Say what went wrong, to people on standard error and to programs on standard output; return the exit code."""
+    print(f"fsd: {fault}", file=sys.stderr)
+    if as_json:
+        report.say_json(fault.to_json())
+    return _STOPPED if isinstance(fault, Interrupted) else _WRONG_USAGE if isinstance(fault, UsageError) else _FAILED
 
 
 def _call(verb: Callable[..., Any], options: dict[str, Any]) -> Any:
@@ -60,9 +76,7 @@ def _call(verb: Callable[..., Any], options: dict[str, Any]) -> Any:
     for parameter in _parameters(verb):
         value = options[parameter.name]
         if parameter.annotation is Session:
-            positional.append(
-                sessions.open_session(pipeline.colab.home() if not options["root"] else options["root"], value)
-            )
+            positional.append(sessions.open_session(upkeep.root_folder(options["root"]), value))
         elif parameter.kind is parameter.VAR_POSITIONAL:
             positional.extend(value)
         else:
@@ -76,17 +90,29 @@ def _as_json(result: Any) -> Any:
     return asdict(result) if is_dataclass(result) and not isinstance(result, type) else result
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose faults are UsageErrors, so that they too come as one JSON object."""
+
+    def error(self, message: str) -> NoReturn:
+        if match := re.match(r"argument VERB: invalid choice: '(.*)' \(choose", message):
+            close = get_close_matches(match[1], verbs(), n=1)
+            meant = f"did you mean {close[0]}? " if close else ""
+            raise UsageError(f"there is no verb {match[1]!r}", f"{meant}fsd --help lists all verbs")
+        raise UsageError(message, f"{self.prog} --help explains it")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="fsd",
-        description="Ten photos become your own Stable Diffusion model. The verbs, in the order of the work:",
+        description="Ten photos become your own Stable Diffusion model.",
         epilog="fsd VERB --help explains one verb. Exit codes: 0 done, 1 failed, 2 wrong usage, 75 stopped and saved.",
     )
     parser.add_argument("--version", action="version", version=f"fsd {__version__}")
-    commands = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    title = "verbs, in the order of the work"
+    commands = parser.add_subparsers(title=title, dest="verb", metavar="VERB", required=True)
     for name, verb in verbs().items():
         summary, details = _documentation(verb)
-        command = commands.add_parser(name, help=summary, description=summary)
+        command = commands.add_parser(name, help=summary.split(". ")[0].rstrip("."), description=summary)
         for parameter in _parameters(verb):
             _add(command, parameter, details.get(parameter.name, ""))
         if any(parameter.annotation is Session for parameter in _parameters(verb)):
@@ -102,6 +128,8 @@ def _add(command: argparse.ArgumentParser, parameter: inspect.Parameter, text: s
     kind, default = parameter.annotation, parameter.default
     kind = next((part for part in typing.get_args(kind) if part is not type(None)), kind)
     option = "--" + parameter.name.replace("_", "-")
+    if default not in (None, "", False, parameter.empty) and "default" not in text:
+        text = f"{text.rstrip('.')} (default: {default})"
     if kind is Session:
         command.add_argument(parameter.name, metavar="SESSION", help="the session's name")
     elif parameter.kind is parameter.VAR_POSITIONAL:

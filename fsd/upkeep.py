@@ -15,6 +15,15 @@ from fsd.runtime.report import Result
 from fsd.weights import checkpoint
 
 
+class NotOpened:
+    """What a notebook holds as its session before one is open: any use of it says which cell comes first."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # notebooks look for _repr_html_ and the like
+            raise AttributeError(name)
+        raise SessionError("no session is open", "run the cell 'Open session' first: open_session")
+
+
 def change_settings(session: Session, *settings: str) -> Result:
     """Change settings of the session's recipe, or show them all.
 
@@ -33,6 +42,8 @@ def crop_photo(session: Session, photo: str, left: int, top: int, side: int) -> 
     """Set a photo's square by hand, in pixels.
 
     photo: the photo's file name in the session.
+    left, top: the square's corner, from the photo's left and top edge.
+    side: how wide and high the square is.
     """
     from fsd.data.contact_sheet import contact_sheet
     from fsd.data.crop import set_box

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import os
+import tempfile
+from contextlib import redirect_stdout
 from pathlib import Path
 
 from fsd.errors import MachineError, SessionError
 from fsd.runtime import report
 
 MOUNT_POINT = Path("/content/drive")
+_LOCAL_FOLDER = "set FSD_HOME to a folder to work without Drive (what is there is lost when Colab disconnects)"
+_REMEDIES = {
+    "already contain files": "files were written there before Drive was mounted: move that folder away and run again",
+    "credential propagation": "run the cell again, allow pop-ups, and allow the access for the account you use in Colab",
+    "timeout": "run the cell again: Drive is slow at first when its top folder holds many files",
+    "domain policy": f"your organisation forbids it: use another account, or {_LOCAL_FOLDER}",
+    "unsupported": f"this is not an ordinary Colab notebook: {_LOCAL_FOLDER}",
+    "not supported": f"this is not an ordinary Colab notebook: {_LOCAL_FOLDER}",
+    "has no attribute": "only a notebook cell can mount Drive: run the cell 'Open session', then this command again",
+}
+"""What to do, by a part of what google.colab.drive says."""
 
 
 def in_colab() -> bool:
@@ -28,32 +42,49 @@ def home() -> Path:
 
 
 def upload_photos() -> dict[str, bytes]:
-    """Ask for files in the browser; return name -> content. MachineError outside Colab."""
+    """Ask for files in the browser; return name -> content. MachineError outside Colab, SessionError if none came."""
     if not in_colab():
         raise MachineError(
             "no photos were named, and only Colab can ask for an upload", "name a folder, a file or a zip"
         )
     from google.colab import files
 
-    uploaded = files.upload()
+    try:  # into a folder of its own, or Colab would leave copies in /content and number those that come again
+        with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):
+            uploaded = files.upload(folder)
+    except Exception as fault:  # Colab's MessageError; TypeError and AttributeError where no browser answers
+        hint = "run the cell again in the open notebook, or put the photos on Drive and name their folder"
+        raise MachineError(f"the photos could not be uploaded: {fault}", hint) from fault
     if not uploaded:
         raise SessionError("no photo was uploaded", "run the cell again and choose some files")
-    return dict(uploaded)
+    return {Path(name).name: content for name, content in uploaded.items()}
 
 
 def _mount_drive() -> Path:
-    from google.colab import drive
-
+    """My Drive's folder, mounted if it is not, and again if its connection is lost; MachineError when it cannot be."""
     drive_root = MOUNT_POINT / "MyDrive"
-    if not drive_root.is_dir():
+    try:
+        drive_root.stat()
+    except FileNotFoundError:
         report.say("Google asks you to let this notebook use your Drive: sessions are kept there")
-        try:
-            drive.mount(str(MOUNT_POINT))
-        except Exception as fault:  # Colab raises its own MessageError, ValueError and pexpect's errors
-            hint = "run the cell again and allow the access, or set FSD_HOME to a folder (lost when Colab disconnects)"
-            raise MachineError(f"Google Drive could not be mounted: {fault}", hint) from fault
+        _mount(force=False)
+    except OSError:  # "Transport endpoint is not connected": Drive's process has died, as it does after some hours
+        report.say("the connection to Google Drive was lost; mounting it again")
+        _mount(force=True)
     if not drive_root.is_dir():
         raise MachineError(
             f"Google Drive is mounted but {drive_root} is not there", "restart the runtime and try again"
         )
     return drive_root
+
+
+def _mount(force: bool) -> None:
+    from google.colab import drive
+
+    try:
+        drive.mount(str(MOUNT_POINT), force_remount=force)
+    except Exception as fault:  # Colab's MessageError, ValueError, NotImplementedError and pexpect's errors
+        said = str(fault).partition("\n")[0] or type(fault).__name__
+        otherwise = f"run the cell again and allow the access, or {_LOCAL_FOLDER}"
+        hint = next((remedy for part, remedy in _REMEDIES.items() if part in said.lower()), otherwise)
+        raise MachineError(f"Google Drive could not be mounted at {MOUNT_POINT}: {said}", hint) from fault

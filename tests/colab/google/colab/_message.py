@@ -1,0 +1,30 @@
+"""What the browser answers. The real module sends a request to the notebook's page and waits."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from google.colab import errors
+
+
+class MessageError(errors.Error):
+    """Thrown on error response from frontend."""
+
+
+def _chosen_files(request: Any) -> dict[str, bytes]:
+    """The files that the user picks: all in the folder that the environment names; none is a cancelled dialog."""
+    folder = os.environ.get("COLAB_STAND_IN_UPLOADS")
+    return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())} if folder else {}
+
+
+replies: dict[str, Any] = {"request_auth": {}, "upload": _chosen_files, "GetSecret": {"exists": False}, "eval_js": None}
+"""Request type -> what comes back, an exception to raise, or a function of the request."""
+
+
+def blocking_request(request_type: str, request: Any = "", timeout_sec: float | None = 5, parent: Any = None) -> Any:
+    """The reply of the browser; None when it does not answer in time."""
+    reply = replies[request_type]
+    if isinstance(reply, BaseException):
+        raise reply
+    return reply(request) if isinstance(reply, Callable) else reply

@@ -1,0 +1,9 @@
+"""Error types of the real package."""
+
+
+class Error(Exception):
+    """Base class for all Colab errors."""
+
+
+class RuntimeManagementError(Error):
+    """Runtime-management-related failures."""
