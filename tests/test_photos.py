@@ -18,7 +18,7 @@ from fsd.data import decode
 from fsd.data.looks import look
 from fsd.data.photos import AddReport, add_photos, open_photo, square
 from fsd.data.session import Session, create
-from fsd.errors import SessionError
+from fsd.errors import MachineError, SessionError
 from fsd.recipe import Recipe
 
 
@@ -92,6 +92,7 @@ COLOURED: dict[str, Callable[[], bytes]] = {
     "animated.webp": lambda: animated("WEBP"),
     "animated.png": lambda: animated("PNG"),
     "a.avif": lambda: encoded(scene(), "AVIF", quality=95),
+    "phone.jpg": lambda: encoded(scene(), "MPO", save_all=True, append_images=[scene(1)], quality=95),
     "a.bmp": lambda: encoded(scene(), "BMP"),
     "a.tif": lambda: encoded(scene(), "TIFF"),
     "cmyk.tiff": lambda: encoded(scene().convert("CMYK"), "TIFF"),
@@ -346,6 +347,17 @@ def test_hold_out_is_spread_evenly_and_reached_once(session: Session) -> None:
     more = add_photos(session, {"new.png": encoded(scene(20), "PNG"), "04.png": source["04.png"]}, hold_out=3)
     assert (more.added, more.held_out) == (["new.png"], [])
     assert more.skipped == [("04.png", "the same bytes are there already, as 04.png")]
+
+
+def test_a_full_disk_leaves_nothing(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    with pytest.raises(MachineError, match="No space left"):
+        add_photos(session, {"a.jpg": good_jpeg})
+    assert not list(session.instance_images.iterdir())
+    assert not [p for p in session.folder.iterdir() if p.name.startswith(".")]
 
 
 def test_an_interrupted_add_leaves_nothing(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:

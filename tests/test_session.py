@@ -209,6 +209,22 @@ def test_describe_names_the_next_verb(filled: Session, tmp_path: Path) -> None:
     assert json.loads(json.dumps(found)) == found
 
 
+def test_a_broken_session_does_not_hide_the_others(filled: Session, tmp_path: Path) -> None:
+    bad = create(tmp_path, "a-bad-one")
+    bad.session_path.write_text("{")
+    states = {found.name: describe(found)["state"] for found in list_sessions(tmp_path)}
+    assert states["my-dog"] == "photos added"
+    assert states["a-bad-one"].startswith("cannot be opened")
+
+
+def test_an_empty_folder_becomes_a_session(tmp_path: Path) -> None:
+    folder = create(tmp_path, "a").folder.with_name("b")
+    folder.mkdir()
+    with pytest.raises(SessionError, match="no session"):
+        open_session(tmp_path, "b")
+    assert open_session(tmp_path, "b", create=True).manifest()["original"] is False
+
+
 def lock_of(session: Session, **record: object) -> Path:
     path = session.folder / LOCK_NAME
     path.write_text(json.dumps(record))

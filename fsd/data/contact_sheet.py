@@ -48,7 +48,7 @@ def _tile(path: Path, crop: Crop, note: str) -> Pil.Image:
     tile = Image.new("RGB", (TILE_PX, TILE_PX + TEXT_PX), "white")
     scale = TILE_PX / max(crop.size)
     size = tuple(max(1, round(side * scale)) for side in crop.size)
-    small = open_photo(path).resize(size, reducing_gap=3.0)  # type: ignore[arg-type]
+    small = open_photo(path, 2 * TILE_PX).resize(size, reducing_gap=3.0)  # type: ignore[arg-type]
     left, top, side = (round(value * scale) for value in crop.box)
     dim = small.point(lambda value: (value + 255) // 2)
     dim.paste(small.crop((left, top, left + side, top + side)), (left, top))

@@ -7,9 +7,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from fsd.data.folder import Session
+from fsd.data.folder import Session, new_manifest
 from fsd.data.lock import holder
 from fsd.data.names import photo_files
+from fsd.errors import FsdError
 from fsd.recipe import Recipe
 from fsd.runtime.files import size_bytes
 
@@ -17,8 +18,14 @@ STAGES = ("text_encoder", "unet")
 
 
 def describe(session: Session) -> dict[str, Any]:
-    """Counts, sizes in bytes, checkpoints a stage, the recipe's steps, the state in words and the verb to run next."""
-    manifest, recipe = session.manifest(), session.recipe()
+    """Counts, sizes in bytes, checkpoints a stage, the recipe's steps, the state in words and the verb to run next.
+
+    A session whose record or recipe cannot be read is described too: its state says why, `next` what to do about it.
+    """
+    try:
+        manifest, recipe, broken = session.manifest(), session.recipe(), None
+    except FsdError as error:
+        manifest, recipe, broken = new_manifest(session.name, original=False), Recipe(), error
     checkpoints = {stage: _checkpoints(session, stage) for stage in STAGES}
     facts = {
         "name": session.name,
@@ -37,6 +44,8 @@ def describe(session: Session) -> dict[str, Any]:
         "bytes": folder_bytes(session),
         "writer": holder(session.folder),
     }
+    if broken:
+        return facts | {"state": f"cannot be opened: {broken.message}", "next": broken.hint}
     state, following = _state(session, recipe, facts, manifest["prompts"])
     return facts | {"state": state, "next": following}
 

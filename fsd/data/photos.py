@@ -13,7 +13,7 @@ from fsd.data.folder import Session
 from fsd.data.lock import writing
 from fsd.data.names import photo_files
 from fsd.data.sources import Source, opened
-from fsd.errors import SessionError
+from fsd.errors import MachineError, SessionError
 from fsd.runtime.files import temporary_beside
 
 __all__ = ["MAX_SIDE_PX", "AddReport", "Box", "add_photos", "open_photo", "square"]
@@ -53,5 +53,8 @@ def _staging(session: Session) -> Iterator[Path]:
     stage.mkdir()
     try:
         yield stage
+    except OSError as error:
+        fault = f"the photos cannot be written to {session.folder}: {error.strerror or error}"
+        raise MachineError(fault, "free some space there, then run this again") from None
     finally:
         shutil.rmtree(stage, ignore_errors=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from difflib import get_close_matches
 from pathlib import Path
 
+from fsd.data.copying import becoming
 from fsd.data.describe import describe
 from fsd.data.folder import FORMAT, SUITE, Session, is_session, new_manifest, read_manifest
 from fsd.data.lock import writing
@@ -35,7 +36,7 @@ def create(root: Path | str, name: str) -> Session:
 def open_session(root: Path | str, name: str, create: bool = False) -> Session:
     """The session of that name, also of the original suite; SessionError if there is none, unless `create`."""
     folder = sessions_folder(root) / check_name(name)
-    if folder.is_dir():
+    if folder.is_dir() and not (create and not any(folder.iterdir())):
         return open_session_folder(folder)
     if create:
         check_root(root)
@@ -48,9 +49,10 @@ def open_session(root: Path | str, name: str, create: bool = False) -> Session:
 
 def _make(folder: Path) -> Session:
     try:
-        for part in FOLDERS:
-            (folder / part).mkdir(parents=True, exist_ok=True)
-        write_json(folder / "session.json", new_manifest(folder.name, original=False))
+        with becoming(folder) as stage:
+            for part in FOLDERS:
+                (stage / part).mkdir()
+            write_json(stage / "session.json", new_manifest(folder.name, original=False))
     except OSError as fault:
         raise SessionError(f"session {folder.name!r} cannot be made: {fault}", "check permissions and space") from None
     return Session(folder)

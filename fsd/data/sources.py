@@ -80,9 +80,16 @@ def _from_path(source: str | Path, stack: ExitStack) -> list[Entry]:
 
 def _on_disk(path: Path) -> Entry:
     if path.is_file():
-        return Entry(str(path.parent), path.name, path.stat().st_size, path.read_bytes)
+        return Entry(str(path.parent), path.name, path.stat().st_size, partial(_read, path))
     fault = "a folder; add it on its own" if path.is_dir() else "not a file"
     return Entry(str(path.parent), path.name, 0, bytes, fault)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise SessionError(f"cannot be read: {error.strerror}", "check its permissions") from None
 
 
 def _zipped(archive: SafeZip, member: ZipInfo) -> Entry:
