@@ -1,0 +1,118 @@
+"""A model ready to draw: a session's, at any checkpoint, its base, or one CKPT file."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fsd.data.folder import CKPT_SUFFIXES, Session
+from fsd.errors import WeightsError
+from fsd.recipe import Recipe
+from fsd.runtime import report
+from fsd.weights.base_model import find_base_model
+from fsd.weights.model import base_parts, model_parts
+
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it warns about image processors that nothing here uses
+
+
+@dataclass(frozen=True)
+class Model:
+    """pipeline: of Diffusers. name: for people. trained: whether any of it is not the base model's."""
+
+    pipeline: Any
+    name: str
+    trained: bool
+
+
+def open_model(session: Session, recipe: Recipe, model: str) -> Model:
+    """A session's model. model: "" the newest checkpoints, "base", a checkpoint's name or a CKPT file."""
+    base = find_base_model(recipe.base_model or recipe.family)
+    if Path(model).suffix in CKPT_SUFFIXES:
+        return Model(load_ckpt(base, Path(model).expanduser()), Path(model).stem, True)
+    parts = model_parts(base, session.checkpoints, report.say, model)
+    trained = sorted(folder.parent.name for folder in parts.values() if folder.parent != base)
+    name = "+".join([session.name, *trained]) if trained else recipe.base_model or recipe.family
+    return Model(load_pipeline(base, parts), name, bool(trained))
+
+
+def open_base(recipe: Recipe) -> Model:
+    """The untrained model of a recipe."""
+    base = find_base_model(recipe.base_model or recipe.family)
+    return Model(load_pipeline(base, base_parts(base)), recipe.base_model or recipe.family, False)
+
+
+def load_pipeline(base: Path, parts: dict[str, Path]) -> Any:
+    """A Diffusers pipeline of the model in the folder `base`, with the parts that lie elsewhere taken from there.
+
+    fp16 on a GPU, fp32 on a CPU; without a safety checker. Raises WeightsError when a folder cannot be read.
+    """
+    dtype = _dtype()
+    _without_loading_bars()
+    try:
+        index = json.loads((base / "model_index.json").read_text(encoding="utf-8"))
+        replaced = {
+            name: _load_part(index[name], folder, dtype) for name, folder in parts.items() if folder.parent != base
+        }
+        options = {**_without_safety(index), **replaced, "dtype": dtype, "local_files_only": True}
+        return _ready(_pipeline_class(index).from_pretrained(base, **options))
+    except (OSError, ValueError, KeyError) as fault:
+        raise WeightsError(f"the model in {base} cannot be loaded: {fault}", "choose another base model") from fault
+
+
+def load_ckpt(base: Path, ckpt: Path) -> Any:
+    """A Diffusers pipeline of a CKPT file, with configuration, tokenizer and scheduler of the model in `base`.
+
+    Raises WeightsError when the file is missing or does not hold a model of that kind.
+    """
+    if not ckpt.is_file():
+        raise WeightsError(f"there is no CKPT file {ckpt}", "check the path")
+    index = json.loads((base / "model_index.json").read_text(encoding="utf-8"))
+    options = {**_without_safety(index), "dtype": _dtype(), "local_files_only": True}
+    _without_loading_bars()
+    try:
+        pipeline = _pipeline_class(index).from_single_file(str(ckpt), config=str(base), **options)
+    except Exception as fault:  # Diffusers raises whatever the unexpected content trips over
+        hint = "is it a whole model of the session's family? A LoRA or another family's file is not"
+        raise WeightsError(f"{ckpt} cannot be loaded: {fault}", hint) from fault
+    pipeline.scheduler = _load_part(index["scheduler"], base / "scheduler", None)
+    return _ready(pipeline)
+
+
+def _load_part(kind: list[str], folder: Path, dtype: torch.dtype | None) -> Any:
+    """A part by its [library, class] of model_index.json."""
+    library, name = kind
+    loader = getattr(importlib.import_module(library), name).from_pretrained
+    return loader(folder) if dtype is None else loader(folder, dtype=dtype)
+
+
+def _pipeline_class(index: dict[str, Any]) -> Any:
+    return getattr(importlib.import_module("diffusers"), index["_class_name"])
+
+
+def _without_safety(index: dict[str, Any]) -> dict[str, Any]:
+    if "safety_checker" not in index:
+        return {}
+    return {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+
+
+def _without_loading_bars() -> None:
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    diffusers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()
+
+
+def _dtype() -> torch.dtype:
+    return torch.float16 if torch.cuda.is_available() else torch.float32
+
+
+def _ready(pipeline: Any) -> Any:
+    pipeline.set_progress_bar_config(disable=True)  # ours counts all pictures
+    return pipeline.to("cuda" if torch.cuda.is_available() else "cpu")

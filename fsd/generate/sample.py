@@ -1,0 +1,97 @@
+"""Pictures of a session's model, in a process of its own: `python -m fsd.generate.sample SESSION_FOLDER ...`.
+
+--request JSON: what `PictureRequest` holds. --training-samples CHECKPOINT: the samples of a checkpoint, for the training
+loop. --class-images: the class images that prior preservation still lacks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from fsd.data.session import Session, open_session_folder
+from fsd.errors import SessionError
+from fsd.families import get_family
+from fsd.generate import grid, images
+from fsd.generate.class_images import make_class_images
+from fsd.generate.images import Order, Sampling
+from fsd.generate.models import Model, open_model
+from fsd.generate.request import PictureRequest
+from fsd.runtime import report
+from fsd.runtime.process import stage_main
+
+
+def main(arguments: list[str]) -> dict[str, Any]:
+    """What the process does, by its one option."""
+    parser = argparse.ArgumentParser(prog="fsd.generate.sample")
+    parser.add_argument("session", type=Path)
+    option = parser.add_mutually_exclusive_group(required=True)
+    option.add_argument("--request", metavar="JSON")
+    option.add_argument("--training-samples", metavar="CHECKPOINT")
+    option.add_argument("--class-images", action="store_true")
+    asked = parser.parse_args(arguments)
+    session = open_session_folder(asked.session)
+    if asked.class_images:
+        return make_class_images(session)
+    if asked.training_samples:
+        return training_samples(session, asked.training_samples)
+    return make(session, PictureRequest.from_json(asked.request))
+
+
+def make(session: Session, request: PictureRequest) -> dict[str, Any]:
+    """Make the pictures asked for; return {"images": [path...], "grid": path}, images by prompt, then by seed."""
+    recipe = session.recipe().checked()
+    folder = Path(request.destination).expanduser() if request.destination else session.samples / "pictures"
+    if folder.exists() and not folder.is_dir():
+        raise SessionError(f"{folder} is a file, not a folder for pictures", "choose another destination")
+    prompts = request.prompts or (recipe.prompt(),)
+    orders = [Order(prompt, seed, request.negative) for prompt in prompts for seed in request.seeds]
+    sampling = request.sampling(get_family(recipe.family), *request.size(recipe))
+    model = open_model(session, recipe, request.model)
+    names = [f"{slug}-{seed}.png" for slug in _slugs(prompts) for seed in request.seeds]
+    made = _make_files(model, orders, sampling, [folder / name for name in names])
+    sheet = grid.prompts_by_seeds(prompts, request.seeds, made)
+    images.save_png(sheet, folder / "grid.png")
+    report.say(f"{len(made)} pictures in {folder}")
+    return {"images": [str(folder / name) for name in names], "grid": str(folder / "grid.png")}
+
+
+def training_samples(session: Session, checkpoint: str) -> dict[str, Any]:
+    """Make a checkpoint's samples, samples/CHECKPOINT/NN.png and grid.png, as the recipe says; return their paths."""
+    recipe = session.recipe().checked()
+    folder = session.samples / checkpoint
+    prompts = recipe.samples.prompts or (recipe.prompt(),) * 4
+    orders = [Order(prompt, recipe.samples.seed + index) for index, prompt in enumerate(prompts)]
+    sampling = PictureRequest().sampling(get_family(recipe.family), *PictureRequest().size(recipe))
+    model = open_model(session, recipe, checkpoint)
+    paths = [folder / f"{number:02d}.png" for number in range(1, len(orders) + 1)]
+    made = _make_files(model, orders, sampling, paths)
+    images.save_png(grid.in_rows(made, [order.prompt for order in orders]), folder / "grid.png")
+    return {"images": [str(path) for path in paths], "grid": str(folder / "grid.png")}
+
+
+def _make_files(model: Model, orders: Sequence[Order], sampling: Sampling, paths: Sequence[Path]) -> list[Image.Image]:
+    made = []
+    sampler = images.sampler_name(model.pipeline)
+    for path, (order, image) in zip(paths, images.make_pictures(model.pipeline, orders, sampling), strict=True):
+        images.save_png(image, path, images.settings_text(order, sampling, sampler, model.name))
+        made.append(image)
+    return made
+
+
+def _slugs(prompts: Sequence[str]) -> list[str]:
+    """A file name's beginning for each prompt: its words, with a number where two would be the same."""
+    slugs: list[str] = []
+    for prompt in prompts:
+        slug = re.sub(r"[^\w]+", "-", prompt.lower()).strip("-")[:60] or "picture"
+        slugs.append(f"{slug}-no{len(slugs) + 1}" if slug in slugs else slug)
+    return slugs
+
+
+if __name__ == "__main__":
+    stage_main(main)
