@@ -31,7 +31,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["fsd", "fsd.*"]),
-    package_data={"fsd.data": ["models/*", "demo_photos/*"]},
+    package_data={"fsd.data": ["*.md", "models/*", "demo_photos/*"]},
     install_requires=["tqdm>=4.66"],
     extras_require={
         "train": TRAIN,

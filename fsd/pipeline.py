@@ -80,14 +80,14 @@ def add_photos(
     sheet = contact_sheet(session)
     after = sessions.describe(session)["photos"]
     session.save_recipe(_with_preset_steps(session.recipe(), before, after))
-    return Result(f"{added}\n{sheet}", picture=sheet, contact_sheet=str(sheet), **added.to_json())
+    return Result(f"{added.text()}\n{sheet}", picture=sheet, contact_sheet=str(sheet), **added.to_json())
 
 
 def caption_photos(session: Session, mode: str = "keep", template: str = "") -> Result:
     """Settle the captions and show, for every photo, the exact prompt it will be trained with.
 
-    mode: "keep" uses the .txt files there are and the template for the rest; "template" and "file name" write a
-    caption for every photo, from the template or from the photo's name.
+    mode: "keep" uses the .txt files there are and the template for the rest; "template" and "file name" write a .txt
+    for every photo that has none, from the template or from the photo's name.
     template: such as "photo of {identifier} {class}".
     """
     from fsd.data.captions import prompt_table, prompt_table_text, write_captions
@@ -96,7 +96,7 @@ def caption_photos(session: Session, mode: str = "keep", template: str = "") -> 
     if template:
         session.save_recipe(session.recipe().changed(caption_template=template))
     if mode != "keep":
-        write_captions(session, mode)
+        write_captions(session, _one_of("mode", mode, "template", "file name"))
     rows = prompt_table(session, _base(session) / "tokenizer")
     return Result(prompt_table_text(rows), prompts=[row.to_json() for row in rows])
 

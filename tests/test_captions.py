@@ -143,7 +143,7 @@ def test_the_table_shows_exact_prompts_and_tokens(session: Session, tokenizer_fo
     assert "photo of mafka4 dog" in text
     assert "'END' is not read" in text
     assert (session.logs / "prompts.txt").read_text().strip() == text
-    assert rows[0].as_json()["over"] is True
+    assert rows[0].to_json()["over"] is True
     assert describe(session)["next"] == "train-text-encoder"
 
 

@@ -294,7 +294,7 @@ def test_a_folder_is_copied_not_moved(session: Session, tmp_path: Path) -> None:
     assert "c.png is 50 x 40 px, smaller than the 64 px of training" in report.warnings
     assert any("Latin-1" in warning for warning in report.warnings)
     assert "4 photos added" in report.text()
-    assert AddReport(**report.as_json()).added == json.loads(json.dumps(report.as_json()))["added"]
+    assert AddReport(**report.to_json()).added == json.loads(json.dumps(report.to_json()))["added"]
 
 
 def test_adding_twice_adds_nothing(session: Session, tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ class AddReport:
     captions: list[str] = field(default_factory=list)
     held_out: list[str] = field(default_factory=list)
 
-    def as_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """The report as plain JSON values."""
         return asdict(self)
 

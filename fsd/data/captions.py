@@ -65,7 +65,7 @@ class PromptRow:
     source: str
     notes: tuple[str, ...]
 
-    def as_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """The row as plain JSON values."""
         return asdict(self) | {"notes": list(self.notes)}
 

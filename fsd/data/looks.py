@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from PIL import Image as Pil
 
-SAME_LOOK_BITS = 8
+SAME_LOOK_BITS = 3
 """Photos whose looks differ in at most so many of 64 bits are near-duplicates."""
 
 

@@ -1,0 +1,133 @@
+"""The main line by its verbs: photos to CKPT to pictures, twice over safe, and too early said so."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fsd import pipeline, upkeep
+from fsd.data.session import Session, describe
+from fsd.errors import FsdError, SessionError
+from fsd.runtime.files import sha256
+
+
+@pytest.fixture
+def session(tmp_path: Path, micro_model: Path) -> Session:
+    opened = pipeline.open_session("cup", str(tmp_path))
+    pipeline.choose_base_model(opened, str(micro_model), family="tiny")
+    return opened
+
+
+def test_photos_become_a_ckpt_and_pictures(session: Session, make_photos: Callable[[int], Path]) -> None:
+    added = pipeline.add_photos(session, str(make_photos(6)), identifier="mafka4", class_word="cup", hold_out=2)
+    assert (len(added["added"]), len(added["held_out"])) == (6, 2)
+    assert added.picture is not None
+    assert added.picture.exists()
+    upkeep.change_settings(
+        session, "resolution_px=64", "batch_size=2", "prior.images=3", 'prior.prompts=["a cat", "a {class}"]',
+        "save.every_steps=2", "samples.every_steps=2", "text_encoder.learning_rate=1e-3", "unet.learning_rate=1e-3",
+    )  # fmt: skip
+    prompts = pipeline.caption_photos(session)["prompts"]
+    assert [row["prompt"] for row in prompts] == ["photo of mafka4 cup"] * 4
+    first = pipeline.train_text_encoder(session, steps=2)
+    second = pipeline.train_unet(session, steps=4)
+    assert (first["steps"], second["steps"], second["from_step"]) == (2, 4, 0)
+    assert len(list(session.class_images.glob("*.png"))) == 3
+    assert (session.samples / "unet-000004" / "grid.png").exists()
+    assert (session.logs / "loss.png").read_bytes().startswith(b"\x89PNG")
+    saved = pipeline.save_ckpt(session)
+    assert saved["ckpt"] == str(session.folder / "cup.safetensors")
+    assert saved["sha256"] == sha256(Path(saved["ckpt"]))
+    made = pipeline.generate(session, "{identifier} {class} on the moon", images=2, steps=2)
+    assert len(made["images"]) == 2
+    assert Path(made["grid"]).exists()
+    assert describe(session)["next"] == "generate"
+    for verb in (pipeline.train_text_encoder, pipeline.train_unet, pipeline.save_ckpt):
+        assert verb(session)
+    assert sha256(Path(saved["ckpt"])) == saved["sha256"]
+    assert pipeline.add_photos(session, str(make_photos(6)))["added"] == []
+    freed = pipeline.free_drive_space(session)
+    assert freed["freed_bytes"] > 0
+    assert sorted(folder.name for folder in session.checkpoints.iterdir()) == ["text_encoder-000002", "unet-000004"]
+    json.dumps([added, first, second, saved, made, freed])
+
+
+@pytest.mark.parametrize(
+    ("verb", "first"),
+    [
+        (pipeline.caption_photos, "add_photos"),
+        (pipeline.train_text_encoder, "add_photos"),
+        (pipeline.train_unet, "train_text_encoder"),
+        (pipeline.save_ckpt, "train_unet"),
+        (pipeline.score, "train_unet"),
+        (upkeep.plot_loss, "train_unet"),
+    ],
+)
+def test_too_early_says_what_to_run_first(session: Session, verb: Callable[[Session], object], first: str) -> None:
+    with pytest.raises(SessionError) as caught:
+        verb(session)
+    assert f"run {first} first" in caught.value.hint
+
+
+def test_steps_follow_the_number_of_photos_until_the_user_sets_them(
+    session: Session, make_photos: Callable[[int], Path]
+) -> None:
+    pipeline.add_photos(session, str(make_photos(6)))
+    assert session.recipe().unet.steps == 600
+    pipeline.add_photos(session, str(make_photos(8)))
+    assert session.recipe().unet.steps == 800
+    upkeep.change_settings(session, "unet.steps=55")
+    pipeline.add_photos(session, str(make_photos(9)))
+    assert session.recipe().unet.steps == 55
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda s: pipeline.choose_base_model(s, "sd99"), "'sd99'"),
+        (lambda s: pipeline.choose_base_model(s, "/nowhere/at/all"), "/nowhere/at/all"),
+        (lambda s: pipeline.add_photos(s, "/nowhere/at/all"), "/nowhere/at/all"),
+        (lambda s: pipeline.add_photos(s), "no photos were named"),
+        (lambda s: upkeep.change_settings(s, "unet.step=3"), "'unet.step'"),
+        (lambda s: upkeep.change_settings(s, "unet.steps"), "unet.steps"),
+        (lambda s: upkeep.change_settings(s, "precision=fp8"), "'fp8'"),
+        (lambda s: upkeep.crop_photo(s, "no.png", 0, 0, 64), "no.png"),
+        (lambda s: upkeep.import_session("/nowhere.zip", root=str(s.folder.parents[2])), "/nowhere.zip"),
+        (lambda s: pipeline.open_session("../up", str(s.folder.parents[2])), "../up"),
+    ],
+)
+def test_bad_input_is_one_clear_error(session: Session, call: Callable[[Session], object], said: str) -> None:
+    with pytest.raises(FsdError) as caught:
+        call(session)
+    assert said in str(caught.value)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda s: pipeline.save_ckpt(s, format="onnx"), "'onnx'"),
+        (lambda s: pipeline.save_ckpt(s, dtype="int4"), "'int4'"),
+        (lambda s: pipeline.save_ckpt(s, step="unet-999999"), "unet-999999"),
+        (lambda s: pipeline.caption_photos(s, mode="poem"), "'poem'"),
+        (lambda s: pipeline.train_unet(s, steps=-3), "unet.steps is -3"),
+    ],
+)
+def test_bad_choices_after_training(micro_session: Session, call: Callable[[Session], object], said: str) -> None:
+    pipeline.train_text_encoder(micro_session, steps=1)
+    with pytest.raises(FsdError) as caught:
+        call(micro_session)
+    assert said in str(caught.value)
+    assert not micro_session.ckpt_files()
+
+
+def test_listing_exporting_and_removing(session: Session, tmp_path: Path) -> None:
+    assert [row["name"] for row in upkeep.list_sessions(str(tmp_path))["sessions"]] == ["cup"]
+    exported = upkeep.export_session(session, str(tmp_path / "cup.zip"))
+    removed = upkeep.remove_session(session)
+    assert Path(removed["bin"]).is_dir()
+    assert upkeep.list_sessions(str(tmp_path))["sessions"] == []
+    assert upkeep.import_session(exported["path"], root=str(tmp_path))["name"] == "cup"
