@@ -15,10 +15,11 @@ from fsd.data.lock import writing
 from fsd.data.session import Session
 from fsd.errors import SessionError
 from fsd.families import get_family
-from fsd.recipe import Recipe, steps_for
+from fsd.presets import with_preset_steps
 from fsd.runtime import colab, machine, report
 from fsd.runtime.process import run_stage
 from fsd.runtime.report import Result
+from fsd.settings import one_of
 from fsd.upkeep import need_training, root_folder
 from fsd.weights import checkpoint
 from fsd.weights.base_model import find_base_model
@@ -79,7 +80,7 @@ def add_photos(
     crop_photos(session)
     sheet = contact_sheet(session)
     after = sessions.describe(session)["photos"]
-    session.save_recipe(_with_preset_steps(session.recipe(), before, after))
+    session.save_recipe(with_preset_steps(session.recipe(), before, after))
     return Result(f"{added.text()}\n{sheet}", picture=sheet, contact_sheet=str(sheet), **added.to_json())
 
 
@@ -96,7 +97,7 @@ def caption_photos(session: Session, mode: str = "keep", template: str = "") -> 
     if template:
         session.save_recipe(session.recipe().changed(caption_template=template))
     if mode != "keep":
-        write_captions(session, _one_of("mode", mode, "template", "file name"))
+        write_captions(session, mode)
     rows = prompt_table(session, _base(session) / "tokenizer")
     return Result(prompt_table_text(rows), prompts=[row.to_json() for row in rows])
 
@@ -147,8 +148,8 @@ def save_ckpt(session: Session, format: str = "safetensors", dtype: str = "fp16"
     with writing(session):
         saved = save(
             parts,
-            session.folder / f"{name}.{_one_of('format', format, 'safetensors', 'ckpt')}",
-            dtype=_one_of("dtype", dtype, "fp16", "fp32"),
+            session.folder / f"{name}.{one_of('format', format, 'safetensors', 'ckpt')}",
+            dtype=one_of("dtype", dtype, "fp16", "fp32"),
             metadata=metadata,
         )
     text = f"{saved.path}\n{report.human_bytes(saved.size_bytes)}, {saved.tensors} tensors, SHA-256 {saved.sha256}"
@@ -233,18 +234,3 @@ def _base(session: Session) -> Path:
 def _need_photos(session: Session) -> None:
     if not sessions.describe(session)["photos"]:
         raise SessionError(f"session {session.name!r} has no photos yet", "run add_photos first")
-
-
-def _with_preset_steps(recipe: Recipe, photos_before: int, photos_now: int) -> Recipe:
-    """The recipe with steps for the number of photos, unless the user has set other steps."""
-    set_now = (recipe.text_encoder.steps, recipe.unet.steps)
-    if set_now not in (steps_for(photos_before), steps_for(15)):
-        return recipe
-    first, second = steps_for(photos_now)
-    return recipe.changed(text_encoder__steps=first, unet__steps=second)
-
-
-def _one_of(name: str, value: str, *choices: str) -> str:
-    if value not in choices:
-        raise SessionError(f"{name} is {value!r}", f"choose one of: {', '.join(choices)}")
-    return value

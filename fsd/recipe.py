@@ -158,15 +158,6 @@ def load_recipe(path: Path) -> Recipe:
     return Recipe.from_json(record)
 
 
-def steps_for(photos: int) -> tuple[int, int]:
-    """(text-encoder steps, UNet steps) for a number of photos: 100 UNet steps a photo, 350 to 1500 as the original.
-
-    The UNet's share stays between 500 and 3000 steps.
-    """
-    unet = min(3000, max(500, 100 * photos))
-    return round(unet * 350 / 1500), unet
-
-
 def _value_faults(recipe: Recipe) -> list[str]:
     found = []
 

@@ -24,7 +24,7 @@ def build(kind: type, record: dict[str, Any], where: str = "") -> Any:
             meant = f"did you mean {close[0]!r}?" if close else f"known are: {', '.join(sorted(known))}"
             raise RecipeError(f"there is no setting {where + name!r}", meant)
         if is_dataclass(hints[name]) and isinstance(value, dict):
-            value = build(hints[name], value, f"{name}.")  # type: ignore[arg-type]
+            value = build(hints[name], value, f"{name}.")
         elif get_origin(hints[name]) is tuple and isinstance(value, list):
             value = tuple(value)
         elif hints[name] is float and type(value) is int:
@@ -39,7 +39,7 @@ def type_faults(value: Any, where: str = "") -> list[str]:
     hints = typing.get_type_hints(type(value))
     for item in fields(value):
         inner, hint, name = getattr(value, item.name), hints[item.name], where + item.name
-        if is_dataclass(hint):
+        if isinstance(hint, type) and is_dataclass(hint):
             found += (
                 type_faults(inner, f"{name}.") if isinstance(inner, hint) else [f"{name} is {inner!r}, not settings"]
             )
@@ -62,3 +62,10 @@ def without_free(value: Any) -> dict[str, Any]:
             inner = getattr(value, item.name)
             kept[item.name] = without_free(inner) if is_dataclass(inner) else inner
     return {name: inner for name, inner in kept.items() if inner != {}}
+
+
+def one_of(name: str, value: str, *choices: str) -> str:
+    """`value` if it is one of the choices; a RecipeError that lists them otherwise."""
+    if value not in choices:
+        raise RecipeError(f"{name} is {value!r}", f"choose one of: {', '.join(choices)}")
+    return value

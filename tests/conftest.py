@@ -66,7 +66,7 @@ def make_photos(tmp_path: Path) -> Callable[[int], Path]:
 
 
 @pytest.fixture
-def micro_session(tmp_path: Path, micro_model: Path, make_photos: Callable[[int], Path]):  # noqa: ANN201
+def micro_session(tmp_path: Path, micro_model: Path, make_photos: Callable[[int], Path]):
     """A session with four photos on the micro model: 6 text-encoder and 8 UNet steps, saved every 2."""
     from fsd.data.photos import add_photos
     from fsd.data.session import open_session
@@ -77,8 +77,12 @@ def micro_session(tmp_path: Path, micro_model: Path, make_photos: Callable[[int]
     recipe = Recipe(family="tiny", base_model=str(micro_model), class_word="cup", resolution_px=MICRO_PX, batch_size=2)
     session.save_recipe(
         recipe.changed(
-            text_encoder__steps=6, unet__steps=8, save__every_steps=2,
-            text_encoder__learning_rate=1e-3, unet__learning_rate=1e-3, offset_noise=0.1,
-        )  # fmt: skip
+            text_encoder__steps=6,
+            unet__steps=8,
+            save__every_steps=2,
+            text_encoder__learning_rate=1e-3,
+            unet__learning_rate=1e-3,
+            offset_noise=0.1,
+        )
     )
     return session

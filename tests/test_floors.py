@@ -12,14 +12,16 @@ import fsd
 PACKAGE = Path(fsd.__file__).parent
 FLOORS = {
     "pipeline": 5, "__main__": 5, "demo": 5, "upkeep": 5, "train": 4, "generate": 4, "webui": 4, "data": 3, "weights": 3,
-    "runtime": 2, "families": 1, "recipe": 1, "errors": 1, "settings": 1, "": 0,
+    "runtime": 2, "families": 1, "recipe": 1, "errors": 1, "settings": 1, "presets": 1, "": 0,
 }  # fmt: skip
 HEAVY = {"torch", "diffusers", "transformers", "accelerate", "bitsandbytes"}
 
 
 def modules() -> dict[str, ast.Module]:
     return {
-        ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): ast.parse(path.read_text())
+        ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): ast.parse(
+            path.read_text()
+        )
         for path in sorted(PACKAGE.rglob("*.py"))
     }
 
@@ -43,7 +45,11 @@ def test_imports_go_down_or_stay_in_the_room() -> None:
     wrong = []
     for name, tree in modules().items():
         for other in imported(tree, set(modules())):
-            if other.split(".")[0] != "fsd" or room(other) == room(name) or FLOORS[room(name)] == FLOORS[room(other)] in (1, 5):
+            if (
+                other.split(".")[0] != "fsd"
+                or room(other) == room(name)
+                or FLOORS[room(name)] == FLOORS[room(other)] in (1, 5)
+            ):
                 continue
             if FLOORS[room(other)] >= FLOORS[room(name)]:
                 wrong.append(f"{name} imports {other}")
@@ -73,13 +79,16 @@ def test_heavy_packages_are_imported_at_the_top_only_where_the_work_is() -> None
         for name, tree in modules().items()
         if room(name) not in ("train", "generate")
         for node in tree.body
-        if {other.split(".")[0] for other in imported(node, set())} & HEAVY and isinstance(node, ast.Import | ast.ImportFrom)
+        if {other.split(".")[0] for other in imported(node, set())} & HEAVY
+        and isinstance(node, ast.Import | ast.ImportFrom)
     ]
     assert wrong == []
 
 
 def test_only_one_file_imports_google_colab() -> None:
-    users = [name for name, tree in modules().items() if any("google.colab" in other for other in imported(tree, set()))]
+    users = [
+        name for name, tree in modules().items() if any("google.colab" in other for other in imported(tree, set()))
+    ]
     assert users == ["fsd.runtime.colab"]
 
 

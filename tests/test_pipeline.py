@@ -49,7 +49,7 @@ def test_photos_become_a_ckpt_and_pictures(session: Session, make_photos: Callab
         assert verb(session)
     assert sha256(Path(saved["ckpt"])) == saved["sha256"]
     assert pipeline.add_photos(session, str(make_photos(6)))["added"] == []
-    freed = pipeline.free_drive_space(session)
+    freed = upkeep.free_drive_space(session)
     assert freed["freed_bytes"] > 0
     assert sorted(folder.name for folder in session.checkpoints.iterdir()) == ["text_encoder-000002", "unet-000004"]
     json.dumps([added, first, second, saved, made, freed])

@@ -8,13 +8,16 @@ from pathlib import Path
 import pytest
 
 from fsd.errors import RecipeError
-from fsd.recipe import Recipe, load_recipe, steps_for
+from fsd.presets import steps_for
+from fsd.recipe import Recipe, load_recipe
 
 GOOD = Recipe(class_word="dog")
 
 
 def test_json_round_trip_keeps_every_setting() -> None:
-    recipe = GOOD.changed(unet__steps=7, prior__prompts=("a cat", "a {class}"), samples__prompts=["x"], schedule="cosine")
+    recipe = GOOD.changed(
+        unet__steps=7, prior__prompts=("a cat", "a {class}"), samples__prompts=["x"], schedule="cosine"
+    )
     assert Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
     assert recipe.unet.steps == 7
 
@@ -33,7 +36,13 @@ def test_all_faults_are_named_at_once() -> None:
     faulty = GOOD.changed(unet__steps=-1, batch_size=0, resolution_px=500, identifier=" ", save__keep=1)
     with pytest.raises(RecipeError) as caught:
         faulty.checked()
-    for part in ("unet.steps is -1", "batch_size is 0", "resolution_px is 500", "identifier is empty", "save.keep is 1"):
+    for part in (
+        "unet.steps is -1",
+        "batch_size is 0",
+        "resolution_px is 500",
+        "identifier is empty",
+        "save.keep is 1",
+    ):
         assert part in str(caught.value)
 
 

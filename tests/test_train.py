@@ -49,7 +49,10 @@ def test_offset_noise_moves_the_mean_of_a_channel() -> None:
 
 
 def test_loss_weighs_class_images_beside_photos() -> None:
-    predicted, target = torch.zeros(4, 1, 2, 2), torch.tensor([1.0, 3.0, 2.0, 4.0]).sqrt().view(4, 1, 1, 1).expand(4, 1, 2, 2)
+    predicted, target = (
+        torch.zeros(4, 1, 2, 2),
+        torch.tensor([1.0, 3.0, 2.0, 4.0]).sqrt().view(4, 1, 1, 1).expand(4, 1, 2, 2),
+    )
     weights = torch.tensor([0.5, 0.5, 0.25, 0.25])
     assert dreambooth_loss(predicted, target, weights).item() == pytest.approx((1 + 3) / 2 + 0.5 * (2 + 4) / 2)
 

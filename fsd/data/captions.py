@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 from fsd.data.folder import Session
 from fsd.data.lock import writing
@@ -14,7 +14,7 @@ from fsd.errors import SessionError, WeightsError
 from fsd.families import FAMILIES
 from fsd.runtime.files import write_json, write_text
 
-Mode = Literal["template", "file name"]
+MODES = ("template", "file name")
 
 
 @dataclass(frozen=True)
@@ -26,14 +26,14 @@ class CaptionReport:
     notes: list[str]
 
 
-def write_captions(session: Session, mode: Mode = "template", overwrite: bool = False) -> CaptionReport:
+def write_captions(session: Session, mode: str = "template", overwrite: bool = False) -> CaptionReport:
     """Give every instance image a caption file, to be edited by hand; those that exist stay unless `overwrite`.
 
     mode: "template" writes the recipe's template with its places still open, so that the identifier can change;
     "file name" writes what the file name says. Photos added later follow the same mode.
     """
-    if mode not in get_args(Mode):
-        raise SessionError(f"the caption mode {mode!r} is unknown", f"choose one of: {', '.join(get_args(Mode))}")
+    if mode not in MODES:
+        raise SessionError(f"the caption mode {mode!r} is unknown", f"choose one of: {', '.join(MODES)}")
     written, kept, notes = [], [], list[str]()
     with writing(session):
         template = session.recipe().caption_template
