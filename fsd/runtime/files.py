@@ -72,12 +72,11 @@ def sync(path: Path) -> None:
 
 def files_under(folder: Path) -> list[Path]:
     """Every file below `folder`, sorted, without what interrupted writes left behind."""
-    return sorted(
-        Path(root, name)
-        for root, _, names in os.walk(folder)
-        for name in names
-        if not is_temporary(Path(root, name)) and not is_temporary(Path(root))
-    )
+    found = []
+    for root, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not is_temporary(Path(name))]
+        found += [Path(root, name) for name in names if not is_temporary(Path(name))]
+    return sorted(found)
 
 
 def size_bytes(path: Path) -> int:
