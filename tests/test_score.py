@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from subjects import train_a_little
+from subjects import COUNT, SUBJECTS, train_a_little
 
 from fsd.data.photos import add_photos
 from fsd.data.session import Session
@@ -143,6 +143,13 @@ def test_dino_and_clip_by_path(tmp_path: Path) -> None:
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
     every = [scorer.shows([RED], [thing])[0] for thing in scorer.things]
     assert sum(every) == 1
+
+
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_each_subject_of_the_proof_has_fourteen_pictures_of_its_own(subject: str, tmp_path: Path) -> None:
+    paths = sorted(path for path in SUBJECTS[subject](tmp_path).iterdir())
+    shown = {Image.open(path).convert("RGB").resize((16, 16)).tobytes() for path in paths}
+    assert len(paths) == len(shown) == COUNT
 
 
 def save_tokenizer(folder: Path) -> None:

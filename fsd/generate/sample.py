@@ -22,7 +22,6 @@ from fsd.generate.class_images import make_class_images
 from fsd.generate.images import Order, Sampling
 from fsd.generate.models import Model, open_model
 from fsd.generate.request import PictureRequest
-from fsd.runtime import report
 from fsd.runtime.process import stage_main
 
 
@@ -57,7 +56,6 @@ def make(session: Session, request: PictureRequest) -> dict[str, Any]:
     made = _make_files(model, orders, sampling, [folder / name for name in names])
     sheet = grid.prompts_by_seeds(prompts, request.seeds, made)
     images.save_png(sheet, folder / "grid.png")
-    report.say(f"{len(made)} pictures in {folder}")
     return {"images": [str(folder / name) for name in names], "grid": str(folder / "grid.png")}
 
 

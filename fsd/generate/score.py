@@ -90,9 +90,7 @@ def score(session: Session, request: ScoreRequest) -> dict[str, Any]:
         "seeds": list(request.seeds),
         "held_out": len(photos["held out"]),
     }
-    table = as_table(found)
-    report.say(table)
-    return {**found.to_json(), **facts, "table": table, "grid": str(picture)}
+    return {**found.to_json(), **facts, "table": as_table(found), "grid": str(picture)}
 
 
 def measure(

@@ -1,0 +1,177 @@
+"""Is a subject learned, and what is forgotten? Three subjects, five seeds each, on the tiny base model.
+
+    python tests/benchmarks/subjects.py [--root build/subjects] [--subjects "tea box" gadget woodcut] [--seeds 5]
+        [--set unet.steps=400 ...]
+
+Each run is a session of its own: ten photos to train on and four held out, class images, both stages, the score. A run
+that was cut short goes on, a finished one is not done again. Prints a table and draws a picture of each subject.
+Wanted of every run: a rise of at least half, and a drift of less than a tenth.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+from subjects import SUBJECTS  # noqa: E402
+
+from fsd import pipeline  # noqa: E402
+from fsd.data.crop import crop_photos  # noqa: E402
+from fsd.data.photos import add_photos  # noqa: E402
+from fsd.data.session import Session  # noqa: E402
+from fsd.recipe import Recipe  # noqa: E402
+from fsd.runtime import files, report  # noqa: E402
+
+HELD_OUT = 4
+SCORE_SEEDS = 3
+LEAST_RISE, MOST_DRIFT = 0.5, 0.1
+CLASS_WORDS = {"tea box": "box", "gadget": "robot", "woodcut": "picture"}
+
+
+def subject_recipe(class_word: str, seed: int = 0) -> Recipe:
+    """Settings for the tiny base model: its rates are a hundred times, its steps a fifth of a full-size model's."""
+    return Recipe(
+        family="tiny",
+        base_model="tiny",
+        identifier="sks",
+        class_word=class_word,
+        caption_template="a photo of {identifier} {class}",
+        resolution_px=128,
+        batch_size=4,
+        seed=seed,
+    ).changed(
+        text_encoder__steps=100,
+        text_encoder__learning_rate=2e-4,
+        unet__steps=300,
+        unet__learning_rate=2e-4,
+        prior__images=64,
+        prior__prompts=prior_prompts(class_word),
+    )
+
+
+def prior_prompts(class_word: str) -> tuple[str, ...]:
+    """What the class images show: the class itself every fourth time, else one of the base's concepts.
+
+    The twenty concepts that the score asks for are left out, so that drift is measured on what nothing protects.
+    """
+    from fsd_tiny_base import concepts
+
+    named = [f"a photo of {concept['article']} {concept['name']}".replace("  ", " ") for concept in concepts()]
+    others = [prompt for place, prompt in enumerate(named) if place % 5 != 0][::2]
+    prompts: list[str] = []
+    for place, prompt in enumerate(others):
+        prompts += [f"a photo of {class_word}", prompt] if place % 3 == 0 else [prompt]
+    return tuple(prompts)
+
+
+def run(root: Path, subject: str, seed: int, changes: dict[str, Any]) -> dict[str, Any]:
+    """Train and score one subject with one seed; return its figures, from the disk when it was done before."""
+    name = f"{subject.replace(' ', '-')}-{seed}"
+    result = root / "results" / f"{name}.json"
+    if result.exists():
+        return json.loads(result.read_text(encoding="utf-8"))
+    report.say(f"\n{name}")
+    began = time.monotonic()
+    session = pipeline.open_session(name, str(root))
+    session.save_recipe(subject_recipe(CLASS_WORDS[subject], seed).changed(**changes))
+    add_photos(session, SUBJECTS[subject](root / "photos" / subject), hold_out=HELD_OUT)
+    crop_photos(session)
+    marks = {"prepare": time.monotonic() - began}
+    for verb in (pipeline.train_text_encoder, pipeline.train_unet, pipeline.score):
+        start = time.monotonic()
+        found = verb(session, *([SCORE_SEEDS] if verb is pipeline.score else []))
+        marks[verb.__name__] = time.monotonic() - start
+    if found["rise"] is None:
+        found["rise"] = math.nan
+    figures = {**found, "subject": subject, "seed": seed, "seconds": {k: round(v, 1) for k, v in marks.items()}}
+    figures["pictures"] = _pictures(session)
+    files.write_json(result, figures)
+    return figures
+
+
+def as_table(results: list[dict[str, Any]]) -> str:
+    """A line a subject: means over its seeds, with the worst rise and drift."""
+    rows = []
+    for subject in dict.fromkeys(result["subject"] for result in results):
+        mine = [result for result in results if result["subject"] == subject]
+
+        def mean(name: str, mine: list[dict[str, Any]] = mine) -> str:
+            values = [result[name] for result in mine]
+            spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
+            return f"{statistics.mean(values):.3f}{spread}"
+
+        names = ("likeness_base", "likeness_real", "likeness_trained", "rise", "agreement_base", "agreement_trained")
+        worst = [f"{min(result['rise'] for result in mine):.2f}", f"{max(result['drift'] for result in mine):.3f}"]
+        rows.append([subject, str(len(mine)), *map(mean, names), mean("drift"), *worst])
+    head = ["subject", "seeds", "base", "real", "trained", "rise", "top-1 base", "top-1 trained", "drift", "least rise"]
+    return report.table(rows, [*head, "most drift"])
+
+
+def draw(root: Path, results: list[dict[str, Any]]) -> list[Path]:
+    """A picture of each subject: held-out photos, the base model, and the trained model of every seed."""
+    from PIL import Image
+
+    from fsd.generate import grid
+
+    drawn = []
+    for subject in dict.fromkeys(result["subject"] for result in results):
+        mine = [result for result in results if result["subject"] == subject]
+        real, base = mine[0]["pictures"]["held_out"], mine[0]["pictures"]["base"]
+        named = [("real photos, kept from training", real), ("base model", base)]
+        named += [(f"trained, seed {result['seed']}", result["pictures"]["trained"]) for result in mine]
+        rows = [grid.Row(label, [Image.open(path) for path in paths]) for label, paths in named]
+        drawn.append(root / f"{subject}.png")
+        grid.contact_sheet(rows, title=subject).save(drawn[-1])
+    return drawn
+
+
+def _pictures(session: Session) -> dict[str, list[str]]:
+    """Paths of a few pictures of the subject: held-out squares, by the base and by the trained model."""
+    from fsd.data.dataset import held_out_photos
+    from fsd.data.photos import open_photo, square
+    from fsd.runtime.process import run_stage
+
+    found = {}
+    for model in ("base", ""):
+        asked = {"seeds": list(range(6)), "model": model, "destination": str(session.samples / (model or "trained"))}
+        made = run_stage("fsd.generate.sample", str(session.folder), "--request", json.dumps(asked))
+        found[model or "trained"] = made["images"]
+    found["held_out"] = []
+    for photo in held_out_photos(session):
+        path = session.samples / f"held out {photo.path.stem}.png"
+        square(open_photo(photo.path), photo.box, session.recipe().resolution_px).save(path)
+        found["held_out"].append(str(path))
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", type=Path, default=ROOT / "build" / "subjects")
+    parser.add_argument("--subjects", nargs="+", choices=SUBJECTS, default=list(SUBJECTS))
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="other settings of the recipe")
+    asked = parser.parse_args()
+    changes = {name: json.loads(value) for name, _, value in (pair.partition("=") for pair in asked.set)}
+    root = asked.root.absolute()
+    root.mkdir(parents=True, exist_ok=True)
+    results = [run(root, subject, seed, changes) for seed in range(asked.seeds) for subject in asked.subjects]
+    results.sort(key=lambda result: (asked.subjects.index(result["subject"]), result["seed"]))
+    for picture in draw(root, results):
+        report.say(str(picture))
+    report.say("\n" + as_table(results))
+    good = [result["rise"] >= LEAST_RISE and result["drift"] < MOST_DRIFT for result in results]
+    report.say(f"{sum(good)} of {len(good)} runs rise by at least {LEAST_RISE} with a drift below {MOST_DRIFT}")
+    return 0 if all(good) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
