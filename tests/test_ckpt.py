@@ -119,16 +119,26 @@ def test_old_vae_attention_names_shards_and_variants_are_read(small: Path, tmp_p
     assert all(torch.equal(one[key], two[key]) for key in one)
 
 
-@pytest.mark.parametrize("by_torch", [False, True], ids=["numpy", "torch"])
-def test_a_cast_is_torchs_own(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_torch: bool) -> None:
-    if not by_torch:
-        monkeypatch.setattr("fsd.weights.cast.sys.modules", {})
+def test_a_cast_is_torchs_own(small: Path, tmp_path: Path) -> None:
     save_ckpt(parts_of(small), tmp_path / "whole.safetensors", None)
     save_ckpt(parts_of(small), tmp_path / "half.safetensors", "fp16")
     save_ckpt(parts_of(small), tmp_path / "half.ckpt", "fp16")
     whole, half = (safetensors_torch.load_file(tmp_path / f"{name}.safetensors") for name in ("whole", "half"))
     other = torch.load(tmp_path / "half.ckpt", weights_only=True)["state_dict"]
     assert all(torch.equal(half[key], whole[key].half()) and torch.equal(half[key], other[key]) for key in whole)
+
+
+def test_bfloat16_parts_become_either(small: Path, tmp_path: Path) -> None:
+    brain = tmp_path / "brain"
+    shutil.copytree(small, brain)
+    file = brain / "unet" / "diffusion_pytorch_model.safetensors"
+    source = {key: value.bfloat16() for key, value in safetensors_torch.load_file(file).items()}
+    safetensors_torch.save_file(source, file)
+    for dtype, kind in (("fp32", torch.float32), ("fp16", torch.float16), (None, torch.bfloat16)):
+        found = safetensors_torch.load_file(save_ckpt(parts_of(brain), tmp_path / "one.safetensors", dtype).path)
+        key = "model.diffusion_model.input_blocks.0.0.weight"
+        assert found[key].dtype == kind
+        assert torch.equal(found[key], source["conv_in.weight"].to(kind))
 
 
 def test_the_metadata_says_what_it_is(small: Path, tmp_path: Path) -> None:
