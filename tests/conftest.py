@@ -1,4 +1,4 @@
-"""What the tests stand on: a micro model of the SD 1.x layout, a session folder, no network."""
+"""What the tests stand on: a micro model of the SD 1.x layout, photos, a session, no network."""
 
 from __future__ import annotations
 
@@ -7,82 +7,26 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from micro import draw_photos, make_micro_model, make_micro_session
+
+from fsd.data.session import Session
 
 os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_DISABLE_PROGRESS_BARS="1", DIFFUSERS_VERBOSITY="error")
-
-MICRO_PX = 64
 
 
 @pytest.fixture(scope="session")
 def micro_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Diffusers folder of the SD 1.x layout with random weights: 0.3 million, and the real tokenizer."""
-    import torch
-    from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-    from fsd_tiny_base import model_folder
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
-
-    torch.manual_seed(0)
-    text = CLIPTextConfig(
-        hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, projection_dim=16,
-        bos_token_id=49406, eos_token_id=49407, pad_token_id=49407,
-    )  # fmt: skip
-    unet = UNet2DConditionModel(
-        sample_size=8, block_out_channels=(8, 8, 16, 16), layers_per_block=1, attention_head_dim=2,
-        cross_attention_dim=16, norm_num_groups=4,
-    )  # fmt: skip
-    vae = AutoencoderKL(
-        block_out_channels=(4, 4, 8, 8), layers_per_block=1, latent_channels=4, norm_num_groups=2,
-        down_block_types=["DownEncoderBlock2D"] * 4, up_block_types=["UpDecoderBlock2D"] * 4,
-    )  # fmt: skip
-    scheduler = DDIMScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False,
-        set_alpha_to_one=False, steps_offset=1,
-    )  # fmt: skip
-    tokenizer = CLIPTokenizer.from_pretrained(model_folder() / "tokenizer")
-    folder = tmp_path_factory.mktemp("micro") / "model"
-    pipeline = StableDiffusionPipeline(
-        vae, CLIPTextModel(text), tokenizer, unet, scheduler, None, None, requires_safety_checker=False
-    )
-    pipeline.save_pretrained(folder)
-    return folder
+    """A Diffusers folder of the SD 1.x layout with random weights and the real tokenizer."""
+    return make_micro_model(tmp_path_factory.mktemp("micro") / "model")
 
 
 @pytest.fixture
 def make_photos(tmp_path: Path) -> Callable[[int], Path]:
     """A function that draws so many different photos into a folder and returns it."""
-
-    def make(count: int) -> Path:
-        from PIL import Image, ImageDraw
-
-        folder = tmp_path / "photos"
-        folder.mkdir(exist_ok=True)
-        for index in range(count):
-            photo = Image.new("RGB", (160, 120), (37 * index % 256, 91 * index % 256, 140))
-            ImageDraw.Draw(photo).ellipse((20 + 9 * index, 15, 90 + 9 * index, 95), fill=(230, 60 + 20 * index, 30))
-            photo.save(folder / f"IMG_{index:04d}.png")
-        return folder
-
-    return make
+    return lambda count: draw_photos(tmp_path / "photos", count)
 
 
 @pytest.fixture
-def micro_session(tmp_path: Path, micro_model: Path, make_photos: Callable[[int], Path]):
+def micro_session(tmp_path: Path, micro_model: Path) -> Session:
     """A session with four photos on the micro model: 6 text-encoder and 8 UNet steps, saved every 2."""
-    from fsd.data.photos import add_photos
-    from fsd.data.session import open_session
-    from fsd.recipe import Recipe
-
-    session = open_session(tmp_path, "cup", create=True)
-    add_photos(session, make_photos(4))
-    recipe = Recipe(family="tiny", base_model=str(micro_model), class_word="cup", resolution_px=MICRO_PX, batch_size=2)
-    session.save_recipe(
-        recipe.changed(
-            text_encoder__steps=6,
-            unet__steps=8,
-            save__every_steps=2,
-            text_encoder__learning_rate=1e-3,
-            unet__learning_rate=1e-3,
-            offset_noise=0.1,
-        )
-    )
-    return session
+    return make_micro_session(tmp_path, micro_model, {"text_encoder": 6, "unet": 8})
