@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -87,17 +88,20 @@ def _stop_with_parent() -> None:
 
 @contextmanager
 def _passing_on_signals(child: subprocess.Popen[bytes]) -> Iterator[None]:
-    """While inside, Ctrl-C and SIGTERM go to the child instead of ending this process."""
+    """While inside, Ctrl-C and SIGTERM go to the child instead of ending this process; a handler of ours is told too."""
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():  # only there are signals ours to handle
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
-    def pass_on(number: int, _: Any) -> None:
+    def pass_on(number: int, frame: Any) -> None:
         if child.poll() is None:
             os.killpg(child.pid, number)
+        if callable(before[number]) and before[number] is not signal.default_int_handler:
+            before[number](number, frame)
 
     try:
-        before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not the main thread: signals are not ours to handle
-        before = {}
-    try:
+        for number in before:
+            signal.signal(number, pass_on)
         yield
     finally:
         for number, handler in before.items():

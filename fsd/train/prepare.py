@@ -14,7 +14,7 @@ from transformers import CLIPTokenizer
 from fsd.data.dataset import TrainingPhoto, class_photos, inputs_fingerprint, training_photos
 from fsd.data.lock import writing
 from fsd.data.session import Session, open_session_folder
-from fsd.errors import SessionError, TrainingError
+from fsd.errors import FsdError, TrainingError
 from fsd.recipe import Recipe
 from fsd.runtime import process, report
 from fsd.train import loop
@@ -30,7 +30,10 @@ from fsd.weights.model import base_parts
 
 @dataclass(frozen=True)
 class Prepared:
-    """A stage ready to load its networks. start: the checkpoint to go on from, None for the base model."""
+    """A stage ready to load its networks.
+
+    parts: the base model's folders, with stage 1's text encoder in stage 2. start: the checkpoint to go on from, or None.
+    """
 
     session: Session
     recipe: Recipe
@@ -75,13 +78,15 @@ def run_stage(arguments: list[str], stage: str, build: Any) -> dict[str, Any]:
 
 def _prepare(session: Session, stage: str, fork: bool) -> Prepared:
     recipe = session.recipe().checked()
-    photos, priors = training_photos(session), class_photos(session)
-    if not photos:
-        raise SessionError(f"session {session.name!r} has no instance images", "add photos first: add_photos")
-    priors = priors[: recipe.prior.images]
+    photos, priors = training_photos(session), class_photos(session)[: recipe.prior.images]
     base = find_base_model(recipe.base_model or recipe.family)
     parts = base_parts(base)
-    facts = {"run": _identity(session, recipe, stage, base), "machine": _machine()}
+    identity = _identity(session, recipe, stage, base)
+    first = newest_checkpoint(session.checkpoints, "text_encoder", report.say) if stage == "unet" else None
+    if first:
+        parts["text_encoder"] = first.folder / "text_encoder"
+        identity["trained text encoder"] = base_fingerprint(first.folder)
+    facts = {"run": identity, "machine": _machine()}
     start = newest_checkpoint(session.checkpoints, stage, report.say)
     if start:
         _check_same_run(start, facts, fork)
@@ -96,14 +101,17 @@ def _prepare(session: Session, stage: str, fork: bool) -> Prepared:
 
     def sample(checkpoint: str) -> None:
         draw_loss(metrics.path, session.logs / "loss.png")
-        process.run_stage("fsd.generate.sample", str(session.folder), "--training-samples", checkpoint)
+        try:
+            process.run_stage("fsd.generate.sample", str(session.folder), "--training-samples", checkpoint)
+        except FsdError as fault:
+            report.say(f"no samples of {checkpoint}, training goes on: {fault}")
 
     run = loop.Run(recipe, accelerator, session.checkpoints, metrics, facts, sample)
     return Prepared(session, recipe, parts, everything, accelerator, batches, run, start)
 
 
 def _identity(session: Session, recipe: Recipe, stage: str, base: Path) -> dict[str, Any]:
-    """What the stage's final weights depend on, flat: settings, photos and captions, base model, stage 1's result."""
+    """What the stage's final weights depend on, flat: settings, photos and captions, base model."""
     settings = recipe.identity()
     settings.pop("base_model")
     other = "unet" if stage == "text_encoder" else "text_encoder"
@@ -115,8 +123,6 @@ def _identity(session: Session, recipe: Recipe, stage: str, base: Path) -> dict[
         else:
             flat[name] = value
     flat |= {"photos and captions": inputs_fingerprint(session), "base model": base_fingerprint(base)}
-    if stage == "unet" and (first := newest_checkpoint(session.checkpoints, "text_encoder", report.say)):
-        flat["trained text encoder"] = base_fingerprint(first.folder)
     return {name: list(value) if isinstance(value, tuple) else value for name, value in flat.items()}
 
 

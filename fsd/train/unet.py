@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from fsd.runtime import report
 from fsd.runtime.process import stage_main
 from fsd.train import loop
 from fsd.train.device import load_unet
 from fsd.train.latents import encode_prompts
 from fsd.train.loss import dreambooth_loss
 from fsd.train.prepare import Prepared, run_stage
-from fsd.weights.model import model_parts
 
 
 def build(prepared: Prepared) -> loop.Stage:
     """The stage: only the UNet in memory; the prompts are encoded once by stage 1's text encoder, which then leaves."""
     recipe, accelerator, batches = prepared.recipe, prepared.accelerator, prepared.batches
     device = accelerator.device
-    base = prepared.parts["unet"].parent
-    text_encoder = model_parts(base, prepared.session.checkpoints, report.say)["text_encoder"]
     prompts = sorted(set(prepared.prompts))
-    embeddings = encode_prompts(prompts, text_encoder, prepared.tokenizer(), prepared.session.cache, device).to(device)
+    text_encoder, cache = prepared.parts["text_encoder"], prepared.session.cache
+    embeddings = encode_prompts(prompts, text_encoder, prepared.tokenizer(), cache, device).to(device)
     row_of = [prompts.index(prompt) for prompt in prepared.prompts]
     unet = load_unet(prepared.started("unet"), device).train()
     if recipe.gradient_checkpointing:
