@@ -1,6 +1,6 @@
 """Write cpu.txt: exact versions of everything that the demo and the tests install, for Python 3.11 to 3.13 on a CPU.
 
-    python wheels/locks/make.py        (asks pip's registry; run with Python 3.11, whose versions all three can use)
+python wheels/locks/make.py        (asks pip's registry; run with Python 3.11, whose versions all three can use)
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ def requirements() -> list[str]:
 def resolve() -> list[str]:
     """NAME==VERSION of each package that pip would install, sorted."""
     options = ["--dry-run", "--ignore-installed", "--quiet", "--report", "-"]
-    answer = subprocess.run([sys.executable, "-m", "pip", "install", *options, *requirements()], capture_output=True, check=True)
+    answer = subprocess.run(
+        [sys.executable, "-m", "pip", "install", *options, *requirements()], capture_output=True, check=True
+    )
     found = [row["metadata"] for row in json.loads(answer.stdout)["install"]]
     return sorted(f"{row['name'].lower()}=={row['version'].split('+')[0]}" for row in found)
 
