@@ -49,9 +49,9 @@ def choose_base_model(session: Session, base_model: str = "sd15", family: str = 
     folder in Diffusers layout.
     family: what a repository or folder holds (default: sd15).
     """
+    recipe = session.recipe()
     chosen = get_family(family or (base_model if "/" not in base_model and not Path(base_model).exists() else "sd15"))
     folder = find_base_model(base_model)
-    recipe = session.recipe()
     px = recipe.resolution_px if recipe.family == chosen.name else chosen.native_px
     session.save_recipe(recipe.changed(family=chosen.name, base_model=base_model, resolution_px=px))
     return Result(f"base model: {chosen.title}, {px} px\n{folder}", family=chosen.name, folder=str(folder))
@@ -71,8 +71,8 @@ def add_photos(
     from fsd.data.crop import crop_photos
     from fsd.data.photos import add_photos as add
 
-    source = photos or colab.upload_photos()
     recipe = session.recipe()
+    source = photos or colab.upload_photos()
     before = sessions.describe(session)["photos"]
     words = {"identifier": identifier or recipe.identifier, "class_word": class_word or recipe.class_word}
     session.save_recipe(recipe.changed(**words))
@@ -170,17 +170,19 @@ def generate(
 
     prompts: what to draw; {identifier} and {class} are filled in (default: your subject).
     negative: what to avoid.
-    images: pictures of each prompt; their seeds count up from `seed`.
+    images: pictures of each prompt.
+    seed: of the first picture of each prompt; the others' count up from it.
     steps, guidance: of the sampler (default: the family's).
     model: "base", a saved step such as unet-000500, or a CKPT file (default: the newest step).
     """
+    _need_base_model(session)
     recipe = session.recipe()
     family = get_family(recipe.family)
     request = {
         "prompts": [recipe.prompt(prompt) for prompt in prompts or ("",)],
         "negative": negative,
-        "seeds": list(range(seed, seed + images)),
-        "steps": steps or family.sample_steps,
+        "seeds": _counting_up("images", images, seed),
+        "steps": family.sample_steps if steps is None else steps,
         "guidance": family.guidance if guidance is None else guidance,
         "model": model,
     }
@@ -194,7 +196,7 @@ def score(session: Session, seeds: int = 3) -> Result:
     seeds: pictures of each prompt.
     """
     need_training(session)
-    request = json.dumps({"seeds": list(range(seeds))})
+    request = json.dumps({"seeds": _counting_up("seeds", seeds)})
     found = run_stage("fsd.generate.score", str(session.folder), "--request", request)
     return Result(found.pop("table"), picture=Path(found["grid"]), **found)
 
@@ -217,6 +219,7 @@ def _train(session: Session, stage: str, steps: int | None, learning_rate: float
         session.save_recipe(recipe)
     if getattr(recipe, stage).steps == 0:
         return Result(f"{stage.replace('_', ' ')}: 0 steps, nothing to train", stage=stage, steps=0)
+    _need_base_model(session)
     if recipe.prior.images:
         run_stage("fsd.generate.sample", str(session.folder), "--class-images")
     figures = run_stage(f"fsd.train.{stage}", str(session.folder), *(["--fork"] if fork else []))
@@ -227,8 +230,20 @@ def _train(session: Session, stage: str, steps: int | None, learning_rate: float
 
 
 def _base(session: Session) -> Path:
-    recipe = session.recipe()
-    return find_base_model(recipe.base_model or recipe.family)
+    _need_base_model(session)
+    return find_base_model(session.recipe().base_model)
+
+
+def _need_base_model(session: Session) -> None:
+    if not session.recipe().base_model:
+        raise SessionError(f"session {session.name!r} has no base model yet", "run choose_base_model first")
+
+
+def _counting_up(name: str, count: int, first: int = 0) -> list[int]:
+    """Seeds, one a picture; SessionError unless their number, an argument called `name`, is 1 to 1000."""
+    if not 1 <= count <= 1000:
+        raise SessionError(f"{name} is {count}, not 1 to 1000", "give another number")
+    return list(range(first, first + count))
 
 
 def _need_photos(session: Session) -> None:

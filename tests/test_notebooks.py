@@ -13,9 +13,9 @@ from typing import Any
 import nbformat
 import pytest
 from IPython.core.inputtransformer2 import TransformerManager
+from notebook_runner import FIELD, ROOT, STAND_IN, code_cells, error, filled, printed, run_cells, shown
 
 from fsd.__main__ import verbs
-from tests.notebook_runner import FIELD, ROOT, STAND_IN, code_cells, error, filled, printed, run_cells, shown
 
 NOTEBOOK = ROOT / "notebooks" / "fast_dreambooth.ipynb"
 CELLS = code_cells(NOTEBOOK)
@@ -123,7 +123,9 @@ def test_the_text_says_what_is_needed_and_what_is_forbidden() -> None:
 
 
 def test_paths_of_colab_are_in_one_room() -> None:
-    users = {path.parent.name for path in (ROOT / "fsd").rglob("*.py") if "/content" in path.read_text(encoding="utf-8")}
+    users = {
+        path.parent.name for path in (ROOT / "fsd").rglob("*.py") if "/content" in path.read_text(encoding="utf-8")
+    }
     assert users == {"runtime"}
 
 
@@ -261,7 +263,7 @@ def test_cells_run_too_early_say_which_comes_first(form: dict[str, dict[str, Any
     order = [
         *(("setup", ""), *((verb, "open_session") for verb in ORDER[2:])),
         *(("open_session", ""), ("caption_photos", "add_photos"), ("train_text_encoder", "add_photos")),
-        *(("train_unet", "add_photos"), ("save_ckpt", "train_unet"), ("generate", "choose_base_model")),
+        *(("train_unet", "train_text_encoder"), ("save_ckpt", "train_unet"), ("generate", "choose_base_model")),
         *(("free_drive_space", ""), ("add_photos", ""), ("caption_photos", "choose_base_model")),
         *(("train_text_encoder", "choose_base_model"), ("choose_base_model", "")),
         *(("train_unet", "train_text_encoder"), ("save_ckpt", "train_unet"), ("setup", ""), ("caption_photos", "")),
