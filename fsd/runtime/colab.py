@@ -54,7 +54,7 @@ def upload_photos() -> dict[str, bytes]:
             uploaded = files.upload(folder)
     except Exception as fault:  # Colab's MessageError; TypeError and AttributeError where no browser answers
         hint = "run the cell again in the open notebook, or put the photos on Drive and name their folder"
-        raise MachineError(f"the photos could not be uploaded: {fault}", hint) from fault
+        raise MachineError(f"the photos could not be uploaded: {_first_line(fault)}", hint) from fault
     if not uploaded:
         raise SessionError("no photo was uploaded", "run the cell again and choose some files")
     return {Path(name).name: content for name, content in uploaded.items()}
@@ -65,7 +65,7 @@ def _mount_drive() -> Path:
     drive_root = MOUNT_POINT / "MyDrive"
     try:
         drive_root.stat()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         report.say("Google asks you to let this notebook use your Drive: sessions are kept there")
         _mount(force=False)
     except OSError:  # "Transport endpoint is not connected": Drive's process has died, as it does after some hours
@@ -84,7 +84,11 @@ def _mount(force: bool) -> None:
     try:
         drive.mount(str(MOUNT_POINT), force_remount=force)
     except Exception as fault:  # Colab's MessageError, ValueError, NotImplementedError and pexpect's errors
-        said = str(fault).partition("\n")[0] or type(fault).__name__
+        said = _first_line(fault)
         otherwise = f"run the cell again and allow the access, or {_LOCAL_FOLDER}"
         hint = next((remedy for part, remedy in _REMEDIES.items() if part in said.lower()), otherwise)
         raise MachineError(f"Google Drive could not be mounted at {MOUNT_POINT}: {said}", hint) from fault
+
+
+def _first_line(fault: Exception) -> str:
+    return str(fault).partition("\n")[0] or type(fault).__name__
