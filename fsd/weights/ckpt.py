@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from fsd.errors import MachineError, RecipeError, WeightsError
-from fsd.runtime.files import replacing
+from fsd.runtime.files import replacing, sha256
 from fsd.weights import ckpt_index
 from fsd.weights.ckpt_zip import CkptFrame
 from fsd.weights.keys import Entry, entries, file_tensors, get_layout, part_tensors
@@ -27,13 +28,17 @@ SPARE_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class CkptReport:
-    """A finished file: its size, the number of its tensors, its SHA-256, and the source tensors that were left out."""
+    """A finished file: its size, the number of its tensors, and the source tensors that were left out."""
 
     path: Path
     size_bytes: int
     tensors: int
-    sha256: str
     left_out: tuple[str, ...] = ()
+
+    @cached_property
+    def sha256(self) -> str:
+        """The SHA-256 of the file, by which web UIs and model sites know it; reads all of it when first asked for."""
+        return sha256(self.path)
 
 
 def save_ckpt(
@@ -59,8 +64,8 @@ def save_ckpt(
     form = get_layout(layout)
     targets, left_out = _targets(form, parts, DTYPES.get(dtype or ""))
     notes = modelspec(form, parts, destination.stem) | dict(metadata or {})
-    sha256 = _write(destination, frame_of(targets, notes), targets)
-    return CkptReport(destination, destination.stat().st_size, len(targets), sha256, left_out)
+    _write(destination, frame_of(targets, notes), targets)
+    return CkptReport(destination, destination.stat().st_size, len(targets), left_out)
 
 
 def modelspec(layout: Layout, parts: Mapping[str, Path], title: str) -> dict[str, str]:
@@ -145,8 +150,8 @@ def _widest_first(targets: Sequence[Target]) -> list[Target]:
     return sorted(targets, key=lambda target: -DTYPE_BYTES[target.dtype])
 
 
-def _write(destination: Path, frame: Any, targets: Sequence[Target]) -> str:
-    """The SHA-256 of the file, once it is whole, read back and in its place."""
+def _write(destination: Path, frame: Any, targets: Sequence[Target]) -> None:
+    """Write a file that gets its name once it is whole and read back; MachineError when the disk cannot take it."""
     with _writing(destination):
         destination.parent.mkdir(parents=True, exist_ok=True)
         free, need = shutil.disk_usage(destination.parent).free, frame.offsets[-1] + targets[-1].size_bytes + SPARE_BYTES
@@ -154,9 +159,8 @@ def _write(destination: Path, frame: Any, targets: Sequence[Target]) -> str:
             what = f"{destination} needs {need / 1e9:.2f} GB, and {free / 1e9:.2f} GB are free"
             raise MachineError(what, "make room there")
         with replacing(destination) as temporary:
-            sha256 = write_tensors(temporary, frame, targets)
+            write_tensors(temporary, frame, targets)
             _check(temporary, destination, targets)
-        return sha256
 
 
 @contextmanager

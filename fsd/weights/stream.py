@@ -1,9 +1,8 @@
-"""Tensors copied from files to a file with bounded buffers, and read back as they are written."""
+"""Tensors copied from files to a file with bounded buffers, and read back by a second thread as they are written."""
 
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import zlib
 from collections.abc import Iterator, Sequence
@@ -32,35 +31,34 @@ class Frame(Protocol):
     def tail(self) -> bytes: ...
 
 
-def write_tensors(path: Path, frame: Frame, targets: Sequence[Target]) -> str:
-    """Write `targets` inside `frame` to `path` and return the SHA-256 of the file, read back while it is written.
+def write_tensors(path: Path, frame: Frame, targets: Sequence[Target]) -> None:
+    """Write `targets` inside `frame` to `path`; each tensor is read back and compared with what was meant.
 
     Memory: a few chunks, whatever the tensors' size. WeightsError if a source ends early, if a cast overflows, or if
-    what is read back differs from what was meant.
+    what is read back differs.
     """
-    with path.open("wb") as out, _Sources() as sources, _ReadBack(path) as back, ThreadPoolExecutor(1) as second:
+    with path.open("wb") as out, _Sources() as sources, _Sources() as again, ThreadPoolExecutor(1) as second:
         out.write(frame.head)
         out.flush()
         pending: list[Future[None]] = []
         for index, target in enumerate(targets):
             at, crc = frame.offsets[index], 0
-            whole = frame.needs_crc or any(source.dtype != target.dtype for source in target.sources)
+            changed = any(source.dtype != target.dtype for source in target.sources)
             for source in target.sources:
                 cast = caster(source.dtype, target.dtype)
-                if whole:
+                if changed or frame.needs_crc:
                     crc, at = _pump(sources, source, cast, out.fileno(), at, crc, target.key)
                 else:
                     at = copy_range(sources, source, out.fileno(), at)
             lead = frame.lead(index, crc)
             _write_at(out.fileno(), lead, frame.offsets[index] - len(lead))
-            pending.append(second.submit(back.check, target, frame.offsets[index], crc if whole else None))
+            pending.append(second.submit(_check, again, path, target, frame.offsets[index], crc if changed else None))
             while pending and pending[0].done():
                 pending.pop(0).result()
         for future in pending:
             future.result()
         end = frame.offsets[-1] + targets[-1].size_bytes if targets else len(frame.head)
         _write_at(out.fileno(), frame.tail(), end)
-        return back.digest()
 
 
 class _Sources:
@@ -92,54 +90,22 @@ class _Sources:
             at += len(chunk)
 
 
-class _ReadBack:
-    """Reads what was written, in order: compares it with what was meant and hashes all of it."""
-
-    def __init__(self, path: Path) -> None:
-        self._path, self._at, self._hash = path, 0, hashlib.sha256()
-
-    def __enter__(self) -> _ReadBack:
-        self._file = os.open(self._path, os.O_RDONLY)
-        self._sources = _Sources()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._file)
-        self._sources.__exit__()
-
-    def check(self, target: Target, offset: int, crc: int | None) -> None:
-        """Compare one tensor with `crc`, or with its sources where there is none."""
-        for _ in self._until(offset):
-            pass
-        if crc is None:
-            meant = (chunk for source in target.sources for chunk in self._sources.chunks(source))
-            same = all(self._next(len(chunk)) == chunk for chunk in meant)
-        else:
-            found = 0
-            for chunk in self._until(offset + target.size_bytes):
-                found = zlib.crc32(chunk, found)
-            same = found == crc
-        if not same:
-            what = f"{target.key} was not written as it was meant"
-            raise WeightsError(what, "the disk may be full or failing; try another")
-
-    def digest(self) -> str:
-        """SHA-256 of the whole file, after the last check."""
-        for _ in self._until(os.fstat(self._file).st_size):
-            pass
-        return self._hash.hexdigest()
-
-    def _next(self, count: int) -> bytes:
-        return b"".join(self._until(self._at + count))
-
-    def _until(self, offset: int) -> Iterator[bytes]:
-        while self._at < offset:
-            chunk = _read_at(self._file, min(CHUNK_BYTES, offset - self._at), self._at)
-            if not chunk:
-                return
-            self._hash.update(chunk)
-            self._at += len(chunk)
-            yield chunk
+def _check(files: _Sources, path: Path, target: Target, offset: int, crc: int | None) -> None:
+    """Read a tensor back and compare it with its CRC-32, or with its sources where there is none."""
+    if crc is None:
+        same, at = True, offset
+        for source in target.sources:
+            written = files.chunks(StoredTensor(path, target.key, target.dtype, (), at, source.size_bytes))
+            same = same and all(one == two for one, two in zip(written, files.chunks(source), strict=True))
+            at += source.size_bytes
+    else:
+        total = 0
+        for chunk in files.chunks(StoredTensor(path, target.key, target.dtype, (), offset, target.size_bytes)):
+            total = zlib.crc32(chunk, total)
+        same = total == crc
+    if not same:
+        what = f"{target.key} was not written as it was meant"
+        raise WeightsError(what, "the disk may be full or failing; try another")
 
 
 def copy_range(sources: _Sources, source: StoredTensor, out: int, at: int) -> int:

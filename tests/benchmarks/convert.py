@@ -144,7 +144,7 @@ def main() -> None:
 def show(table: list[Case], runs: dict[str, list[Figures]]) -> None:
     """Print medians, and each wall time as a multiple of the copies of the same source.
 
-    fsd reads back, hashes and syncs what it writes; the plain copy and Diffusers' script leave it in memory.
+    fsd reads back and syncs what it writes; the plain copy and Diffusers' script leave it in memory.
     """
     medians = {name: Figures(*map(statistics.median, zip(*found, strict=True))) for name, found in runs.items()}
     print(f"\n{'':46}{'wall s':>8}{'CPU s':>8}{'peak MB':>9}{'x copy':>8}{'x synced':>9}   all wall times")
