@@ -6,6 +6,7 @@ import argparse
 import inspect
 import re
 import sys
+import traceback
 import typing
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, is_dataclass
@@ -54,6 +55,11 @@ def main(arguments: list[str] | None = None) -> int:
         return _failed(fault, as_json)
     except KeyboardInterrupt:
         return _failed(Interrupted("stopped", "run the same command to go on"), as_json)
+    except Exception as fault:  # not foreseen: people and bug reports need the traceback, programs their object
+        if not as_json:
+            raise
+        traceback.print_exc()
+        return _failed(FsdError(f"{type(fault).__name__}: {fault}", "report it with the lines above"), as_json)
     if as_json:
         report.say_json(_as_json(result))
     elif isinstance(result, report.Result):

@@ -1,0 +1,281 @@
+"""The command line: every verb with help, exit codes, and one JSON object whatever happens."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fsd import __main__, __version__, pipeline, upkeep
+from fsd.data.session import Session
+from fsd.errors import Interrupted
+from fsd.runtime import report
+
+ROOT = Path(__file__).parents[1]
+VERBS = [
+    "setup", "open-session", "choose-base-model", "add-photos", "caption-photos", "train-text-encoder", "train-unet",
+    "save-ckpt", "generate", "score", "demo", "change-settings", "crop-photo", "plot-loss", "show-session",
+    "list-sessions", "export-session", "import-session", "remove-session", "free-drive-space",
+]  # fmt: skip
+CODES = {"usage", "machine", "download", "session", "recipe", "weights", "training", "interrupted"}
+
+Answer = tuple[int, str, str]
+Fsd = Callable[..., Answer]
+
+
+@pytest.fixture
+def fsd(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Fsd:
+    """A function that runs `fsd WORDS` in a folder of its own; gives the exit code, standard output and error."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FSD_HOME", raising=False)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*words: str) -> Answer:
+        monkeypatch.setattr(report, "_stream", None)
+        capsys.readouterr()
+        try:
+            code = __main__.main(list(words))
+        except SystemExit as left:
+            code = int(left.code or 0)
+        shown = capsys.readouterr()
+        return code, shown.out, shown.err
+
+    return run
+
+
+def last_json(out: str) -> dict[str, Any]:
+    """The one JSON object on standard output, which is its last line and all of it."""
+    assert len(out.splitlines()) == 1, out
+    return json.loads(out)
+
+
+# --- help ------------------------------------------------------------------------------------------------------------
+
+
+def test_help_lists_every_verb_in_order_with_one_line(fsd: Fsd) -> None:
+    code, out, err = fsd("--help")
+    assert (code, err) == (0, "")
+    rest = out
+    for verb in VERBS:
+        _, found, rest = rest.partition(f"    {verb}")
+        assert found, verb
+        assert rest.strip().splitlines()[0].strip(), verb
+    assert "Exit codes: 0 done, 1 failed, 2 wrong usage, 75 stopped and saved" in out
+    assert list(__main__.verbs()) == VERBS
+
+
+def test_the_notebook_and_the_command_line_have_the_same_verbs() -> None:
+    for name, verb in __main__.verbs().items():
+        assert getattr(sys.modules[verb.__module__], name.replace("-", "_")) is verb
+        assert verb.__module__ in (pipeline.__name__, upkeep.__name__)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_of_a_verb_explains_every_option(fsd: Fsd, verb: str) -> None:
+    choices = next(a for a in __main__._parser()._actions if isinstance(a, argparse._SubParsersAction)).choices
+    for action in choices[verb]._actions:
+        assert action.help, f"{verb}: {action.dest} is not explained"
+        assert "%(" not in action.help
+    code, out, _ = fsd(verb, "--help")
+    assert code == 0
+    assert out.startswith(f"usage: fsd {verb}")
+    assert choices[verb].description[:40] in out
+    assert "--json" in out
+
+
+def test_version(fsd: Fsd) -> None:
+    assert fsd("--version") == (0, f"fsd {__version__}\n", "")
+
+
+# --- exit codes and JSON ---------------------------------------------------------------------------------------------
+
+
+def test_a_verb_that_ends_well(fsd: Fsd, tmp_path: Path) -> None:
+    code, out, err = fsd("open-session", "cup")
+    assert (code, err) == (0, "")
+    assert str(tmp_path / "Fast-Dreambooth" / "Sessions" / "cup") in out
+    code, out, err = fsd("show-session", "cup", "--json")
+    assert (code, err) == (0, "")
+    shown = last_json(out)
+    assert (shown["name"], shown["photos"], shown["next"]) == ("cup", 0, "add-photos")
+
+
+def test_words_for_people_leave_standard_output_to_the_json(fsd: Fsd) -> None:
+    code, out, err = fsd("open-session", "cup", "--json")
+    assert code == 0
+    assert last_json(out)["name"] == "cup"
+    assert err.startswith("session cup: ")
+
+
+def test_every_way_to_say_the_root(fsd: Fsd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "drive").mkdir()
+    assert fsd("open-session", "cup", "--root", "drive")[0] == 0
+    assert fsd("show-session", "cup", "--root", "drive")[0] == 0
+    assert fsd("show-session", "cup")[0] == 1
+    monkeypatch.setenv("FSD_HOME", "drive")
+    assert fsd("show-session", "cup")[0] == 0
+    listed = last_json(fsd("list-sessions", "--json")[1])["sessions"]
+    assert [row["name"] for row in listed] == ["cup"]
+
+
+def test_stopped_is_75(fsd: Fsd, micro_session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = str(micro_session.folder.parents[2])
+
+    def stopped(*words: str) -> None:
+        raise Interrupted("stopped after step 3 of 6; everything is saved", "run the same command to go on")
+
+    monkeypatch.setattr(pipeline, "run_stage", stopped)
+    code, out, err = fsd("train-text-encoder", "cup", "--root", root)
+    assert (code, out) == (75, "")
+    assert "everything is saved\n  What to do: run the same command to go on" in err
+    code, out, err = fsd("train-text-encoder", "cup", "--root", root, "--json")
+    assert code == 75
+    assert last_json(out)["code"] == "interrupted"
+
+
+def test_control_c_is_75(fsd: Fsd, micro_session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    def pressed(*words: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "run_stage", pressed)
+    code, out, _ = fsd("train-text-encoder", "cup", "--root", str(micro_session.folder.parents[2]), "--json")
+    assert code == 75
+    assert last_json(out)["code"] == "interrupted"
+
+
+def test_a_fault_of_our_own_is_an_object_too(fsd: Fsd, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr(pipeline.machine, "survey", broken)
+    code, out, err = fsd("setup", "--json")
+    assert (code, last_json(out)["code"]) == (1, "error")
+    assert "Traceback" in err
+    assert "ZeroDivisionError: division by zero" in last_json(out)["error"]
+    with pytest.raises(ZeroDivisionError):
+        fsd("setup")
+
+
+def test_the_main_line_by_the_command_line(fsd: Fsd, micro_model: Path, make_photos: Callable[[int], Path]) -> None:
+    photos = str(make_photos(3))
+    assert fsd("open-session", "cup")[0] == 0
+    chosen = last_json(
+        fsd("choose-base-model", "cup", "--base-model", str(micro_model), "--family", "tiny", "--json")[1]
+    )
+    assert chosen == {"family": "tiny", "folder": str(micro_model)}
+    words = ("--photos", photos, "--identifier", "mafka4", "--class-word", "cup", "--hold-out", "1")
+    added = last_json(fsd("add-photos", "cup", *words, "--json")[1])
+    assert (len(added["added"]), len(added["held_out"])) == (3, 1)
+    code, out, err = fsd("caption-photos", "cup", "--template", "a {class}, {identifier}", "--json")
+    assert (code, err) == (0, "")
+    assert {row["prompt"] for row in last_json(out)["prompts"]} == {"a cup, mafka4"}
+    assert last_json(fsd("change-settings", "cup", "unet.steps=7", "--json")[1])["unet"]["steps"] == 7
+    skipped = last_json(fsd("train-text-encoder", "cup", "--steps", "0", "--json")[1])
+    assert skipped == {"stage": "text_encoder", "steps": 0}
+    assert fsd("crop-photo", "cup", "IMG_0000.png", "0", "0", "100")[0] == 0
+    assert last_json(fsd("export-session", "cup", "cup.zip", "--json")[1])["path"].endswith("cup.zip")
+    assert fsd("remove-session", "cup")[0] == 0
+    assert last_json(fsd("import-session", "cup.zip", "--json")[1])["photos"] == 2
+    assert last_json(fsd("free-drive-space", "cup", "--json")[1]) == {"freed_bytes": 0}
+
+
+# --- bad input -------------------------------------------------------------------------------------------------------
+
+WRONG_USAGE = {
+    "no verb": ((), "VERB"),
+    "unknown verb": (("paint",), "no verb 'paint'"),
+    "mistyped verb": (("train-unit", "cup"), "did you mean train-unet?"),
+    "no session": (("train-unet",), "SESSION"),
+    "unknown option": (("show-session", "cup", "--colour", "red"), "--colour"),
+    "a word for a number": (("train-unet", "cup", "--steps", "ten"), "invalid int value: 'ten'"),
+    "a fraction of a step": (("train-unet", "cup", "--steps", "1.5"), "invalid int value: '1.5'"),
+    "a word for a rate": (("train-unet", "cup", "--learning-rate", "fast"), "invalid float value: 'fast'"),
+    "an option without its value": (("save-ckpt", "cup", "--dtype"), "--dtype"),
+    "too few numbers": (("crop-photo", "cup", "IMG_0000.png", "1", "2"), "SIDE"),
+}
+FAILED = {
+    "no such session": (("show-session", "dog"), "session", "'dog'"),
+    "a name that leaves the folder": (("open-session", "../up"), "session", "'../up'"),
+    "an empty name": (("open-session", ""), "session", "is empty"),
+    "no such root": (("open-session", "dog", "--root", "/nowhere/at/all"), "session", "/nowhere/at"),
+    "a file as root": (("open-session", "dog", "--root", "a file"), "session", "is a file"),
+    "negative steps": (("train-text-encoder", "cup", "--steps", "-5"), "recipe", "text_encoder.steps is -5"),
+    "a rate that is no number": (
+        ("train-text-encoder", "cup", "--learning-rate", "nan"),
+        "recipe",
+        "learning_rate is nan",
+    ),
+    "an endless rate": (("train-text-encoder", "cup", "--learning-rate", "inf"), "recipe", "learning_rate is inf"),
+    "unknown model": (("choose-base-model", "cup", "--base-model", "sd99"), "recipe", "'sd99'"),
+    "unknown family": (("choose-base-model", "cup", "--base-model", "a/b", "--family", "sd3"), "recipe", "'sd3'"),
+    "photos that are not there": (("add-photos", "cup", "--photos", "/nowhere"), "session", "/nowhere"),
+    "no photos named": (("add-photos", "cup"), "machine", "no photos were named"),
+    "a negative hold-out": (("add-photos", "cup", "--photos", ".", "--hold-out", "-1"), "session", "hold_out is -1"),
+    "unknown caption mode": (("caption-photos", "cup", "--mode", "poem"), "session", "'poem'"),
+    "a template without the identifier": (("caption-photos", "cup", "--template", "a cup"), "recipe", "'a cup'"),
+    "nothing trained": (("save-ckpt", "cup"), "session", "nothing is trained"),
+    "no pictures": (("generate", "cup", "--images", "0"), "session", "images is 0"),
+    "unknown setting": (("change-settings", "cup", "unet.step=3"), "recipe", "'unet.step'"),
+    "a setting without a value": (("change-settings", "cup", "unet.steps"), "recipe", "unet.steps"),
+    "a setting of another kind": (("change-settings", "cup", "unet.steps=many"), "recipe", "'many'"),
+    "no such photo": (("crop-photo", "cup", "no.png", "0", "0", "64"), "session", "no.png"),
+    "a square outside": (("crop-photo", "cup", "IMG_0000.png", "-9", "0", "64"), "session", "outside"),
+    "nothing to import": (("import-session", "/nowhere.zip"), "session", "/nowhere.zip"),
+    "a text to import": (("import-session", "a file"), "session", "a file"),
+}
+
+
+@pytest.mark.parametrize("words", WRONG_USAGE.values(), ids=list(WRONG_USAGE))
+def test_wrong_usage_is_2(fsd: Fsd, words: tuple[tuple[str, ...], str]) -> None:
+    line, said = words
+    code, out, err = fsd(*line)
+    assert (code, out) == (2, "")
+    assert said in err
+    assert err.startswith("fsd: ")
+    assert len(err.splitlines()) == 2
+    if line:
+        code, out, _ = fsd(line[0], "--json", *line[1:])
+        assert code == 2
+        assert (last_json(out)["code"], said in out) == ("usage", True)
+
+
+@pytest.mark.parametrize("case", FAILED.values(), ids=list(FAILED))
+def test_a_failure_is_1_with_what_to_do(
+    fsd: Fsd, micro_session: Session, case: tuple[tuple[str, ...], str, str]
+) -> None:
+    line, kind, said = case
+    Path("a file").write_text("a text")
+    assert micro_session.folder.parents[2] == Path.cwd()
+    code, out, err = fsd(*line)
+    assert (code, out) == (1, "")
+    assert said in err
+    assert "Traceback" not in err
+    message, hint = err.splitlines()
+    assert message.startswith("fsd: ")
+    assert hint.startswith("  What to do: ")
+    code, out, err = fsd(*line, "--json")
+    record = last_json(out)
+    assert (code, record["code"]) == (1, kind)
+    assert record["code"] in CODES
+    assert set(record) == {"code", "error", "hint"}
+
+
+# --- as a program of its own -----------------------------------------------------------------------------------------
+
+
+def test_as_a_process_it_says_one_json_object_and_loads_nothing_heavy(tmp_path: Path) -> None:
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "FSD_HOME": str(tmp_path)}
+    code = "import runpy, sys; sys.argv[0] = 'fsd'; runpy.run_module('fsd', run_name='__main__')"
+    command = [sys.executable, "-X", "importtime", "-c", code, "show-session", "dog", "--json"]
+    ended = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert ended.returncode == 1
+    assert last_json(ended.stdout)["code"] == "session"
+    loaded = {line.rpartition("|")[2].strip() for line in ended.stderr.splitlines() if line.startswith("import time:")}
+    assert "fsd.pipeline" in loaded
+    assert not loaded & {"torch", "diffusers", "transformers", "numpy", "PIL", "cv2", "huggingface_hub", "tqdm"}
