@@ -6,7 +6,11 @@ import copy
 import json
 import os
 import re
+import signal
+import time
+from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import nbformat
@@ -44,14 +48,31 @@ def filled(cell: Any, **values: Any) -> Any:
     return cell
 
 
-def run_cells(cells: list[Any], folder: Path, python_path: list[Path], **environment: str) -> list[Any]:
-    """Run cells one after another in a fresh kernel in `folder`; errors stay in the outputs. Returns the cells."""
+def run_cells(
+    cells: list[Any],
+    folder: Path,
+    python_path: list[Path],
+    stop_when: Callable[[], bool] | None = None,
+    **environment: str,
+) -> list[Any]:
+    """Run cells one after another in a fresh kernel in `folder`; errors stay in the outputs. Returns the cells.
+
+    stop_when: as soon as it is true the kernel is interrupted, once, as by the notebook's stop button.
+    """
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell.source) for cell in cells])
     settings = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(map(str, python_path))}
     settings.pop("FSD_HOME", None)
     client = NotebookClient(notebook, timeout=300, allow_errors=True, resources={"metadata": {"path": str(folder)}})
+    if stop_when:
+        Thread(target=_stop, args=(client, stop_when), daemon=True).start()
     client.execute(env=settings | environment)
     return notebook.cells
+
+
+def _stop(client: NotebookClient, stop_when: Callable[[], bool]) -> None:
+    while not stop_when():
+        time.sleep(0.1)
+    os.kill(client.km.provisioner.pid, signal.SIGINT)
 
 
 def printed(cell: Any, stream: str = "stdout") -> str:

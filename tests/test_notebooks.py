@@ -277,3 +277,21 @@ def test_cells_run_too_early_say_which_comes_first(form: dict[str, dict[str, Any
         assert "What to do: " in said, (verb, said)
         assert first in said.partition("What to do: ")[2], (verb, said)
         assert len(said.splitlines()) == 2, said
+
+
+def test_the_stop_button_saves(form: dict[str, dict[str, Any]], tmp_path: Path) -> None:
+    session = tmp_path / "Fast-Dreambooth" / "Sessions" / "cup"
+    form = form | {"train_text_encoder": {"steps": 0}, "train_unet": {"steps": 100_000}}
+    cells = typed(form, *(verb for verb in ORDER[:7] if verb != "caption_photos"))
+
+    def training() -> bool:
+        figures = session / "logs" / "metrics.jsonl"
+        return figures.is_file() and figures.stat().st_size > 0
+
+    *_, stopped = run_cells(cells, tmp_path, [ROOT], training)
+    assert "0 steps, nothing to train" in shown(_[-1])
+    (saved,) = (session / "checkpoints").iterdir()
+    assert error(stopped).splitlines() == [
+        f"stopped after step {int(saved.name[-6:])} of 100000; everything is saved",
+        "  What to do: run the same command to go on",
+    ]
