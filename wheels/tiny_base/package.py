@@ -25,7 +25,7 @@ def assemble(work: Path) -> Path:
     table, trained = token_table(), part("text", average)
     name = next(k for k in trained if k.endswith("token_embedding.weight"))
     table[facts["used"]] = trained[name]
-    text.load_state_dict(trained | {name: table}, strict=False)
+    text.load_state_dict(trained | {name: table})
     unet = UNet2DConditionModel(**UNET)
     unet.load_state_dict(part("unet", average))
     vae = AutoencoderKL.from_pretrained(work / "vae" / "model")

@@ -29,7 +29,8 @@ TEXT = dict(hidden_size=64, intermediate_size=256, num_hidden_layers=3, num_atte
 SCHEDULER = dict(num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type="epsilon",
                  clip_sample=False, set_alpha_to_one=False, steps_offset=1, timestep_spacing="trailing")
 SCENES = 33  # cached scenes a sprite, three on each colour
-FREEZE = 0.5  # share of the time after which the text encoder is left as it is
+SHARE_3D = 0.65  # of the training samples; the rest are flat
+FREEZE = 0.4  # share of the time after which the text encoder is left as it is
 NOISE_OFFSET = 0.2  # standard deviation of the extra noise of each channel's mean
 
 
@@ -142,6 +143,8 @@ def train(rank: int, work: Path, minutes: float, rate: float, batch: int, warm_m
     tokenizer.use(work)
     cached = np.load(work / "latents.npz")
     latents, rows = torch.from_numpy(cached["latents"]), cached["rows"]
+    share = np.where(rows[:, 1] == data.BASE_STYLES.index("3d"), SHARE_3D, 1 - SHARE_3D)
+    share = share / share.sum()
     captions = Captions()
     text, unet = build(captions)
     hidden, rest = split(unet)
@@ -164,7 +167,7 @@ def train(rank: int, work: Path, minutes: float, rate: float, batch: int, warm_m
     names, recent = list(average), []
     while True:
         fraction = workers.agreed(budget.fraction)
-        picks = rng.integers(len(latents), size=batch)
+        picks = rng.choice(len(latents), batch, p=share)
         clean = latents[torch.from_numpy(picks)].float()
         noise = torch.randn(clean.shape, generator=generator) + NOISE_OFFSET * torch.randn(batch, 4, 1, 1, generator=generator)
         t = ((torch.arange(batch) + torch.rand(batch, generator=generator)) * (1000 / batch)).long().clamp(max=999)

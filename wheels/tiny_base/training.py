@@ -7,6 +7,8 @@ import torch
 from torch import nn
 from safetensors.torch import load_file, save_file
 
+import workers
+
 
 def newton_schulz(stack: torch.Tensor, steps: int = 5) -> torch.Tensor:
     """The nearest orthogonal matrices of float32 (B, m, n), approximately (Muon, Keller Jordan 2024)."""
@@ -38,11 +40,18 @@ class Muon:
 
     @torch.no_grad()
     def step(self, rate: float) -> None:
-        """One update at Muon's rate; gradients are cleared."""
-        for (m, n), ps in self.shapes.items():
-            grad = torch.stack([p.grad.reshape(m, n) for p in ps])
-            buffer = self.buffers[m, n].lerp_(grad, 1 - self.momentum)
-            update = newton_schulz(grad.lerp(buffer, self.momentum)) * (0.2 * math.sqrt(max(m, n)))
+        """One update at Muon's rate, its matrices shared out among the workers; gradients are cleared."""
+        mixed, mine = {}, []
+        for key, ps in self.shapes.items():
+            grad = torch.stack([p.grad.reshape(key) for p in ps])
+            mixed[key] = grad.lerp(self.buffers[key].lerp_(grad, 1 - self.momentum), self.momentum)
+        for place, (key, stack) in enumerate(mixed.items()):
+            own = (torch.arange(len(stack)) + place) % workers.count() == workers.rank()
+            update = torch.zeros_like(stack)
+            if own.any():
+                update[own] = newton_schulz(stack[own]) * (0.2 * math.sqrt(max(key)))
+            mine.append(update)
+        for (key, ps), update in zip(self.shapes.items(), workers.summed(mine)):
             torch._foreach_mul_(ps, 1 - rate * 0.01)
             torch._foreach_add_(ps, [u.reshape(p.shape) for u, p in zip(update, ps)], alpha=-rate)
         for group, relative in zip(self.adam.param_groups, self.rates):

@@ -32,15 +32,17 @@ def _worker(rank: int, train: Callable, workers: int, meeting: str, args: tuple)
     dist.destroy_process_group()
 
 
+def summed(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+    """The sums of the tensors over the workers, in one exchange."""
+    flat = torch.cat([t.reshape(-1) for t in tensors])
+    dist.all_reduce(flat)
+    return [part.view(t.shape) for part, t in zip(flat.split([t.numel() for t in tensors]), tensors)]
+
+
 def average_gradients(parameters: list[torch.nn.Parameter]) -> None:
     """Replaces every gradient by its mean over the workers."""
-    flat = torch.cat([p.grad.reshape(-1) for p in parameters])
-    dist.all_reduce(flat)
-    flat /= dist.get_world_size()
-    offset = 0
-    for p in parameters:
-        p.grad = flat[offset:offset + p.numel()].view(p.shape).contiguous()
-        offset += p.numel()
+    for parameter, total in zip(parameters, summed([p.grad for p in parameters])):
+        parameter.grad = total.div_(count())
 
 
 def agreed(value: float) -> float:
@@ -53,3 +55,8 @@ def agreed(value: float) -> float:
 def count() -> int:
     """The number of workers."""
     return dist.get_world_size()
+
+
+def rank() -> int:
+    """This worker's number, from 0."""
+    return dist.get_rank()
