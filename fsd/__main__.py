@@ -17,6 +17,7 @@ from fsd import __version__, pipeline, upkeep
 from fsd.data import session as sessions
 from fsd.data.session import Session
 from fsd.errors import FsdError, Interrupted
+from fsd.needs import root_folder
 from fsd.runtime import report
 
 _FINISHED, _FAILED, _WRONG_USAGE, _STOPPED = 0, 1, 2, 75
@@ -82,7 +83,7 @@ def _call(verb: Callable[..., Any], options: dict[str, Any]) -> Any:
     for parameter in _parameters(verb):
         value = options[parameter.name]
         if parameter.annotation is Session:
-            positional.append(sessions.open_session(upkeep.root_folder(options["root"]), value))
+            positional.append(sessions.open_session(root_folder(options["root"]), value))
         elif parameter.kind is parameter.VAR_POSITIONAL:
             positional.extend(value)
         else:

@@ -15,12 +15,12 @@ from fsd.data.lock import writing
 from fsd.data.session import Session
 from fsd.errors import SessionError
 from fsd.families import get_family
+from fsd.needs import base_folder, counting_up, need_base_model, need_photos, need_training, root_folder
 from fsd.presets import with_preset_steps
 from fsd.runtime import colab, machine, report
 from fsd.runtime.process import run_stage
 from fsd.runtime.report import Result
 from fsd.settings import one_of
-from fsd.upkeep import need_training, root_folder
 from fsd.weights import checkpoint
 from fsd.weights.base_model import find_base_model
 
@@ -42,17 +42,18 @@ def open_session(name: str, root: str = "") -> Session:
     return session
 
 
-def choose_base_model(session: Session, base_model: str = "sd15", family: str = "") -> Result:
+def choose_base_model(session: Session, base_model: str = "sd15", family: str = "", resolution_px: int = 0) -> Result:
     """Choose and fetch the model to start from.
 
     base_model: a family ("sd15", or "tiny" to try everything without a download), a hub repository OWNER/NAME, or a
     folder in Diffusers layout.
     family: what a repository or folder holds (default: sd15).
+    resolution_px: the side of the training pictures (default: the family's own).
     """
     recipe = session.recipe()
     chosen = get_family(family or (base_model if "/" not in base_model and not Path(base_model).exists() else "sd15"))
     folder = find_base_model(base_model)
-    px = recipe.resolution_px if recipe.family == chosen.name else chosen.native_px
+    px = resolution_px or (recipe.resolution_px if recipe.family == chosen.name else chosen.native_px)
     session.save_recipe(recipe.changed(family=chosen.name, base_model=base_model, resolution_px=px))
     return Result(f"base model: {chosen.title}, {px} px\n{folder}", family=chosen.name, folder=str(folder))
 
@@ -93,12 +94,12 @@ def caption_photos(session: Session, mode: str = "keep", template: str = "") -> 
     """
     from fsd.data.captions import prompt_table, prompt_table_text, write_captions
 
-    _need_photos(session)
+    need_photos(session)
     if template:
         session.save_recipe(session.recipe().changed(caption_template=template))
     if mode != "keep":
         write_captions(session, mode)
-    rows = prompt_table(session, _base(session) / "tokenizer")
+    rows = prompt_table(session, base_folder(session) / "tokenizer")
     return Result(prompt_table_text(rows), prompts=[row.to_json() for row in rows])
 
 
@@ -123,6 +124,7 @@ def train_unet(
     learning_rate: default 2e-6.
     fork: go on from the last checkpoint although the settings have changed since.
     """
+    need_photos(session)
     first = session.recipe().text_encoder.steps
     if first and not checkpoint.is_done(session.checkpoints, "text_encoder"):
         hint = "run train_text_encoder first, or give it 0 steps: change_settings text_encoder.steps=0"
@@ -142,7 +144,7 @@ def save_ckpt(session: Session, format: str = "safetensors", dtype: str = "fp16"
 
     need_training(session)
     recipe = session.recipe()
-    parts = model_parts(_base(session), session.checkpoints, report.say, step)
+    parts = model_parts(base_folder(session), session.checkpoints, report.say, step)
     name = f"{session.name}-{step}" if step else session.name
     metadata = {"modelspec.title": session.name, "fsd.recipe": recipe.fingerprint()}
     with writing(session):
@@ -175,13 +177,13 @@ def generate(
     steps, guidance: of the sampler (default: the family's).
     model: "base", a saved step such as unet-000500, or a CKPT file (default: the newest step).
     """
-    _need_base_model(session)
+    need_base_model(session)
     recipe = session.recipe()
     family = get_family(recipe.family)
     request = {
         "prompts": [recipe.prompt(prompt) for prompt in prompts or ("",)],
         "negative": negative,
-        "seeds": _counting_up("images", images, seed),
+        "seeds": counting_up("images", images, seed),
         "steps": family.sample_steps if steps is None else steps,
         "guidance": family.guidance if guidance is None else guidance,
         "model": model,
@@ -196,7 +198,7 @@ def score(session: Session, seeds: int = 3) -> Result:
     seeds: pictures of each prompt.
     """
     need_training(session)
-    request = json.dumps({"seeds": _counting_up("seeds", seeds)})
+    request = json.dumps({"seeds": counting_up("seeds", seeds)})
     found = run_stage("fsd.generate.score", str(session.folder), "--request", request)
     return Result(found.pop("table"), picture=Path(found["grid"]), **found)
 
@@ -212,40 +214,18 @@ def demo(root: str = "") -> Result:
 
 
 def _train(session: Session, stage: str, steps: int | None, learning_rate: float | None, fork: bool) -> Result:
-    _need_photos(session)
+    need_photos(session)
     wanted = {f"{stage}.steps": steps, f"{stage}.learning_rate": learning_rate}
     recipe = session.recipe().changed(**{name: value for name, value in wanted.items() if value is not None})
     if recipe != session.recipe():
         session.save_recipe(recipe)
     if getattr(recipe, stage).steps == 0:
-        return Result(f"{stage.replace('_', ' ')}: 0 steps, nothing to train", stage=stage, steps=0)
-    _need_base_model(session)
+        return Result(f"{checkpoint.STAGES[stage]}: 0 steps, nothing to train", stage=stage, steps=0)
+    need_base_model(session)
     if recipe.prior.images:
         run_stage("fsd.generate.sample", str(session.folder), "--class-images")
     figures = run_stage(f"fsd.train.{stage}", str(session.folder), *(["--fork"] if fork else []))
     plot = session.logs / "loss.png"
     loss = "" if figures["loss"] is None else f", loss {figures['loss']:.4f}"
-    text = f"{stage.replace('_', ' ')}: {figures['steps']} of {figures['steps']} steps{loss}"
+    text = f"{checkpoint.STAGES[stage]}: {figures['steps']} of {figures['steps']} steps{loss}"
     return Result(text, picture=plot if plot.exists() else None, **figures)
-
-
-def _base(session: Session) -> Path:
-    _need_base_model(session)
-    return find_base_model(session.recipe().base_model)
-
-
-def _need_base_model(session: Session) -> None:
-    if not session.recipe().base_model:
-        raise SessionError(f"session {session.name!r} has no base model yet", "run choose_base_model first")
-
-
-def _counting_up(name: str, count: int, first: int = 0) -> list[int]:
-    """Seeds, one a picture; SessionError unless their number, an argument called `name`, is 1 to 1000."""
-    if not 1 <= count <= 1000:
-        raise SessionError(f"{name} is {count}, not 1 to 1000", "give another number")
-    return list(range(first, first + count))
-
-
-def _need_photos(session: Session) -> None:
-    if not sessions.describe(session)["photos"]:
-        raise SessionError(f"session {session.name!r} has no photos yet", "run add_photos first")

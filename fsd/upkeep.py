@@ -9,19 +9,10 @@ from typing import Any
 from fsd.data import session as sessions
 from fsd.data.lock import writing
 from fsd.data.session import Session
-from fsd.errors import SessionError
-from fsd.runtime import colab, files, report
+from fsd.needs import need_training, root_folder
+from fsd.runtime import files, report
 from fsd.runtime.report import Result
 from fsd.weights import checkpoint
-
-
-class NotOpened:
-    """What a notebook holds as its session before one is open: any use of it says which cell comes first."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):  # notebooks look for _repr_html_ and the like
-            raise AttributeError(name)
-        raise SessionError("no session is open", "run the cell 'Open session' first: open_session")
 
 
 def change_settings(session: Session, *settings: str) -> Result:
@@ -121,17 +112,6 @@ def free_drive_space(session: Session) -> Result:
             freed += checkpoint.keep_newest(session.checkpoints, stage, report.say)
     text = f"{report.human_bytes(freed)} freed" if freed else "nothing to free"
     return Result(text, freed_bytes=freed)
-
-
-def root_folder(root: str) -> Path:
-    """The folder that holds Fast-Dreambooth/: the one named, else My Drive on Colab, else FSD_HOME or the current one."""
-    return Path(root) if root else colab.home()
-
-
-def need_training(session: Session) -> None:
-    """SessionError unless the session has a checkpoint."""
-    if not any(checkpoint.list_checkpoints(session.checkpoints, stage) for stage in checkpoint.STAGES):
-        raise SessionError(f"nothing is trained yet in session {session.name!r}", "run train_unet first")
 
 
 def _plain(value: str) -> Any:

@@ -60,7 +60,7 @@ def test_photos_become_a_ckpt_and_pictures(session: Session, make_photos: Callab
     [
         (pipeline.caption_photos, "add_photos"),
         (pipeline.train_text_encoder, "add_photos"),
-        (pipeline.train_unet, "train_text_encoder"),
+        (pipeline.train_unet, "add_photos"),
         (pipeline.save_ckpt, "train_unet"),
         (pipeline.score, "train_unet"),
         (upkeep.plot_loss, "train_unet"),

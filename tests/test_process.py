@@ -54,7 +54,7 @@ def test_result_and_output_come_back(capsys: pytest.CaptureFixture[str]) -> None
     out = capsys.readouterr().out
     assert "first line\n" in out
     assert "10%\r100%\n" in out
-    assert "fsd-result" not in out
+    assert "steps" not in out
 
 
 def test_our_errors_come_back_as_they_were() -> None:

@@ -61,7 +61,7 @@ def test_sizes(wheel, base):
     assert wheel.stat().st_size <= 14_000_000
     weights = sum(p.stat().st_size for p in base.model_folder().rglob("*.safetensors"))
     assert 15_000_000 < weights <= 20_000_000
-    assert (base.judge_folder() / "judge.safetensors").stat().st_size <= 600_000
+    assert (base.judge_folder() / "judge.safetensors").stat().st_size <= 650_000
 
 
 def test_every_file_has_its_recorded_hash(wheel):

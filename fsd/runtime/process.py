@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -19,8 +20,8 @@ from typing import Any
 from fsd.errors import FsdError, Interrupted, MachineError, from_json
 from fsd.runtime import report
 
-_ERROR_MARK = "fsd-error "
-_RESULT_MARK = "fsd-result "
+_REPLY_PATH = "FSD_REPLY_PATH"
+"""Names the file in which a child leaves its result or its error for `run_stage`."""
 _TAIL_LINES = 15
 _LINE_ENDS = re.compile(rb"(\r\n|\n|\r(?!$))")
 _CHILD_ENVIRONMENT = {
@@ -40,20 +41,23 @@ def run_stage(module: str, *arguments: str) -> dict[str, Any]:
     Ctrl-C and SIGTERM are passed on, and the child is given the time to save. Raises the FsdError that the child
     raised, or MachineError with its last lines if it died of something else.
     """
-    environment = os.environ | _CHILD_ENVIRONMENT
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [_PACKAGE_PARENT, os.environ.get("PYTHONPATH")]))
-    child = subprocess.Popen(
-        [sys.executable, "-m", module, *arguments],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        env=environment,
-        start_new_session=True,
-        preexec_fn=_stop_with_parent if sys.platform == "linux" else None,
-    )
-    with _passing_on_signals(child):
-        reply, tail = _pass_on_output(child)
-        status = child.wait()
+    with tempfile.TemporaryDirectory() as folder:
+        reply_path = Path(folder) / "reply.json"
+        environment = os.environ | _CHILD_ENVIRONMENT | {_REPLY_PATH: str(reply_path)}
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [_PACKAGE_PARENT, os.environ.get("PYTHONPATH")]))
+        child = subprocess.Popen(
+            [sys.executable, "-m", module, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
+            preexec_fn=_stop_with_parent if sys.platform == "linux" else None,
+        )
+        with _passing_on_signals(child):
+            tail = _pass_on_output(child)
+            status = child.wait()
+        reply = json.loads(reply_path.read_text(encoding="utf-8")) if reply_path.exists() else {}
     if "error" in reply:
         raise from_json(reply["error"])
     if status != 0 or "result" not in reply:
@@ -62,16 +66,24 @@ def run_stage(module: str, *arguments: str) -> dict[str, Any]:
 
 
 def stage_main(work: Callable[[list[str]], dict[str, Any]]) -> None:
-    """Run `work(argv)` as a child's main function: its result and its FsdErrors go back to `run_stage`."""
+    """Run `work(argv)` as a child's main function: its result or its FsdError goes to `run_stage`, or is printed."""
     try:
         result = work(sys.argv[1:])
     except Exception as error:
         fault = _out_of_memory(error) if type(error).__name__ == "OutOfMemoryError" else error
         if not isinstance(fault, FsdError):
             raise
-        print(f"\n{_ERROR_MARK}{json.dumps(fault.to_json())}", flush=True)
+        _reply("error", fault.to_json())
         sys.exit(75 if isinstance(fault, Interrupted) else 1)
-    print(f"\n{_RESULT_MARK}{json.dumps(result)}", flush=True)
+    _reply("result", result)
+
+
+def _reply(kind: str, value: dict[str, Any]) -> None:
+    text = json.dumps({kind: value})
+    if path := os.environ.get(_REPLY_PATH):
+        Path(path).write_text(text, encoding="utf-8")
+    else:
+        print(text, flush=True)
 
 
 def _out_of_memory(error: Exception) -> MachineError:
@@ -111,25 +123,20 @@ def _passing_on_signals(child: subprocess.Popen[bytes]) -> Iterator[None]:
             child.wait()
 
 
-def _pass_on_output(child: subprocess.Popen[bytes]) -> tuple[dict[str, Any], list[str]]:
-    """Copy the child's output as it comes (progress bars redraw with a carriage return); return its reply and tail."""
-    reply: dict[str, Any] = {}
+def _pass_on_output(child: subprocess.Popen[bytes]) -> list[str]:
+    """Copy the child's output as it comes (progress bars redraw with a carriage return); return its last lines."""
     tail: deque[str] = deque(maxlen=_TAIL_LINES)
     pending = b""
     assert child.stdout is not None
     while chunk := os.read(child.stdout.fileno(), 65536):
         *lines, pending = _LINE_ENDS.split(pending + chunk)
         for line, end in zip(lines[::2], lines[1::2], strict=True):
-            _take((line + end).decode(errors="replace"), reply, tail)
-    _take(pending.decode(errors="replace"), reply, tail)
-    return reply, list(tail)
+            _take((line + end).decode(errors="replace"), tail)
+    _take(pending.decode(errors="replace"), tail)
+    return list(tail)
 
 
-def _take(line: str, reply: dict[str, Any], tail: deque[str]) -> None:
-    for mark, name in ((_ERROR_MARK, "error"), (_RESULT_MARK, "result")):
-        if line.startswith(mark):
-            reply[name] = json.loads(line.removeprefix(mark))
-            return
+def _take(line: str, tail: deque[str]) -> None:
     out = report.stream()
     out.write(line)
     out.flush()

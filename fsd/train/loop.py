@@ -68,7 +68,7 @@ def train(stage: Stage, run: Run, start: checkpoints.Checkpoint | None) -> dict[
         _restore(start, stage, optimizer, run.accelerator)
     saved_step = done
     losses: list[Tensor] = []
-    with _stop_signals() as stopping, report.progress(stage.name.replace("_", " "), stage.steps, done) as bar:
+    with _stop_signals() as stopping, report.progress(checkpoints.STAGES[stage.name], stage.steps, done) as bar:
         run.metrics.start(stage.name, done)
         for step in range(done, stage.steps):
             recipe = run.recipe

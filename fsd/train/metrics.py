@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fsd.runtime import files
+from fsd.weights.checkpoint import STAGES
 
 
 @dataclass
@@ -58,15 +59,15 @@ def draw_loss(path: Path, destination: Path) -> Path:
     from matplotlib.figure import Figure
 
     rows = read_metrics(path)
-    stages = [stage for stage in ("text_encoder", "unet") if any(row["stage"] == stage for row in rows)]
+    stages = [stage for stage in STAGES if any(row["stage"] == stage for row in rows)]
     figure = Figure(figsize=(5 * max(1, len(stages)), 3.2), layout="constrained")
     for place, stage in enumerate(stages, start=1):
         mine = [row for row in rows if row["stage"] == stage]
         steps = [row["step"] for row in mine]
         axes = figure.add_subplot(1, len(stages), place)
-        axes.set_title(stage.replace("_", " "))
+        axes.set_title(STAGES[stage])
         axes.set_xlabel("step")
-        axes.plot(steps, [row["loss"] for row in mine], alpha=0.35, color="tab:blue")
+        axes.plot(steps, [row["loss"] for row in mine], alpha=0.35, color="tab:blue", marker=".")
         axes.plot(steps, _smooth([row["loss"] for row in mine]), color="tab:blue", label="loss")
         rates = axes.twinx()
         rates.plot(

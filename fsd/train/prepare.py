@@ -24,39 +24,50 @@ from fsd.train.latents import encode_photos
 from fsd.train.metrics import Metrics, draw_loss
 from fsd.train.noise import load_schedule
 from fsd.weights.base_model import base_fingerprint, find_base_model
-from fsd.weights.checkpoint import Checkpoint, newest_checkpoint
+from fsd.weights.checkpoint import STAGES, Checkpoint, newest_checkpoint
 from fsd.weights.model import base_parts
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A stage ready to load its networks.
+class Origin:
+    """Where a stage starts from, as found on the disk.
 
-    parts: the base model's folders, with stage 1's text encoder in stage 2. start: the checkpoint to go on from, or None.
+    parts: the base model's folders, with stage 1's text encoder in stage 2. photos, priors: instance and class images.
+    facts: what tells this run from another. start: the checkpoint to go on from, or None.
     """
 
     session: Session
     recipe: Recipe
     parts: dict[str, Path]
     photos: list[TrainingPhoto]
-    accelerator: Accelerator
-    batches: Batches
-    run: loop.Run
+    priors: list[TrainingPhoto]
+    facts: dict[str, Any]
     start: Checkpoint | None
 
-    @property
-    def prompts(self) -> list[str]:
-        """Each training photo's prompt, in the order of the batches' rows."""
-        return [photo.prompt for photo in self.photos]
-
-    def tokenizer(self) -> CLIPTokenizer:
-        return CLIPTokenizer.from_pretrained(self.parts["tokenizer"])
-
-    def started(self, part: str) -> Path:
+    def folder(self, part: str) -> Path:
         """The folder to load a part from: the checkpoint to go on from, where it holds the part, else the base model."""
         if self.start and (self.start.folder / part).is_dir():
             return self.start.folder / part
         return self.parts[part]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A stage ready to load its networks. photos: instance images, then class images, in the order of batches' rows."""
+
+    origin: Origin
+    photos: list[TrainingPhoto]
+    accelerator: Accelerator
+    batches: Batches
+    run: loop.Run
+
+    @property
+    def prompts(self) -> list[str]:
+        """Each training photo's prompt."""
+        return [photo.prompt for photo in self.photos]
+
+    def tokenizer(self) -> CLIPTokenizer:
+        return CLIPTokenizer.from_pretrained(self.origin.parts["tokenizer"])
 
 
 def run_stage(arguments: list[str], stage: str, build: Any) -> dict[str, Any]:
@@ -66,17 +77,18 @@ def run_stage(arguments: list[str], stage: str, build: Any) -> dict[str, Any]:
     """
     session = open_session_folder(Path(arguments[0]))
     with writing(session):
-        prepared = _prepare(session, stage, fork="--fork" in arguments)
-        steps = getattr(prepared.recipe, stage).steps
-        if prepared.start and prepared.start.step >= steps:
-            report.say(f"{stage.replace('_', ' ')}: all {steps} steps are done already")
+        origin = _origin(session, stage, fork="--fork" in arguments)
+        steps = getattr(origin.recipe, stage).steps
+        if origin.start and origin.start.step >= steps:
+            report.say(f"{STAGES[stage]}: all {steps} steps are done already")
             return {"stage": stage, "steps": steps, "from_step": steps, "loss": None}
-        figures = loop.train(build(prepared), prepared.run, prepared.start)
+        prepared = _prepare(origin, stage)
+        figures = loop.train(build(prepared), prepared.run, origin.start)
     draw_loss(prepared.run.metrics.path, session.logs / "loss.png")
     return figures
 
 
-def _prepare(session: Session, stage: str, fork: bool) -> Prepared:
+def _origin(session: Session, stage: str, fork: bool) -> Origin:
     recipe = session.recipe().checked()
     photos, priors = training_photos(session), class_photos(session)[: recipe.prior.images]
     base = find_base_model(recipe.base_model or recipe.family)
@@ -91,11 +103,15 @@ def _prepare(session: Session, stage: str, fork: bool) -> Prepared:
     if start:
         _check_same_run(start, facts, fork)
         report.say(f"going on from {start.name}")
+    return Origin(session, recipe, parts, photos, priors, facts, start)
+
+
+def _prepare(origin: Origin, stage: str) -> Prepared:
+    session, recipe, parts = origin.session, origin.recipe, origin.parts
     accelerator = make_accelerator(recipe)
-    everything = [*photos, *priors]
-    latents = encode_photos(everything, parts["vae"], recipe.resolution_px, session.cache, accelerator.device)
-    schedule = load_schedule(parts["scheduler"])
-    batches = Batches(stage, recipe, everything, len(photos), latents, schedule)
+    photos = [*origin.photos, *origin.priors]
+    latents = encode_photos(photos, parts["vae"], recipe.resolution_px, session.cache, accelerator.device)
+    batches = Batches(stage, recipe, photos, len(origin.photos), latents, load_schedule(parts["scheduler"]))
     session.logs.mkdir(exist_ok=True)
     metrics = Metrics(session.logs / "metrics.jsonl")
 
@@ -106,8 +122,8 @@ def _prepare(session: Session, stage: str, fork: bool) -> Prepared:
         except FsdError as fault:
             report.say(f"no samples of {checkpoint}, training goes on: {fault}")
 
-    run = loop.Run(recipe, accelerator, session.checkpoints, metrics, facts, sample)
-    return Prepared(session, recipe, parts, everything, accelerator, batches, run, start)
+    run = loop.Run(recipe, accelerator, session.checkpoints, metrics, origin.facts, sample)
+    return Prepared(origin, photos, accelerator, batches, run)
 
 
 def _identity(session: Session, recipe: Recipe, stage: str, base: Path) -> dict[str, Any]:

@@ -14,10 +14,10 @@ from fsd.train.prepare import Prepared, run_stage
 
 def build(prepared: Prepared) -> loop.Stage:
     """The stage: the text encoder trained; the UNet frozen, or trained with it and thrown away (`unet="joint"`)."""
-    recipe, accelerator, batches = prepared.recipe, prepared.accelerator, prepared.batches
+    recipe, accelerator, batches = prepared.origin.recipe, prepared.accelerator, prepared.batches
     device = accelerator.device
-    text_encoder = load_text_encoder(prepared.started("text_encoder"), device)
-    unet = load_unet(prepared.started("unet"), device)
+    text_encoder = load_text_encoder(prepared.origin.folder("text_encoder"), device)
+    unet = load_unet(prepared.origin.folder("unet"), device)
     trained = {"text_encoder": text_encoder}
     if recipe.text_encoder.unet == "joint":
         trained["unet"] = unet

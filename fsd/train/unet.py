@@ -14,14 +14,14 @@ from fsd.train.prepare import Prepared, run_stage
 
 def build(prepared: Prepared) -> loop.Stage:
     """The stage: only the UNet in memory; the prompts are encoded once by stage 1's text encoder, which then leaves."""
-    recipe, accelerator, batches = prepared.recipe, prepared.accelerator, prepared.batches
+    origin, accelerator, batches = prepared.origin, prepared.accelerator, prepared.batches
     device = accelerator.device
     prompts = sorted(set(prepared.prompts))
-    text_encoder, cache = prepared.parts["text_encoder"], prepared.session.cache
+    text_encoder, cache = origin.parts["text_encoder"], origin.session.cache
     embeddings = encode_prompts(prompts, text_encoder, prepared.tokenizer(), cache, device).to(device)
     row_of = [prompts.index(prompt) for prompt in prepared.prompts]
-    unet = load_unet(prepared.started("unet"), device).train()
-    if recipe.gradient_checkpointing:
+    unet = load_unet(origin.folder("unet"), device).train()
+    if origin.recipe.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
     unet = accelerator.prepare(unet)
 
@@ -32,7 +32,7 @@ def build(prepared: Prepared) -> loop.Stage:
             predicted = unet(batch.noisy, batch.timesteps, states).sample
         return dreambooth_loss(predicted, batch.target, batch.weights)
 
-    settings = recipe.unet
+    settings = origin.recipe.unet
     return loop.Stage("unet", settings.steps, settings.learning_rate, {"unet": unet}, "unet", loss)
 
 

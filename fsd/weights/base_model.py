@@ -119,7 +119,11 @@ def _hub_snapshot(repository: str, revision: str | None, offline: bool) -> Path:
         raise DownloadError(f"huggingface_hub, which fetches {repository}, is not installed", hint) from None
     try:
         found = snapshot_download(
-            repository, revision=revision, allow_patterns=HUB_FILES, ignore_patterns=HUB_SKIPPED, local_files_only=offline
+            repository,
+            revision=revision,
+            allow_patterns=HUB_FILES,
+            ignore_patterns=HUB_SKIPPED,
+            local_files_only=offline,
         )
     except Exception as fault:  # the hub's own errors, its HTTP client's and the disk's
         raise _hub_error(repository, revision, fault) from None

@@ -19,7 +19,8 @@ from fsd.errors import MachineError, WeightsError
 from fsd.runtime import files
 
 MANIFEST = "checkpoint.json"
-STAGES = ("text_encoder", "unet")
+STAGES = {"text_encoder": "text encoder", "unet": "UNet"}
+"""The stages in order, with their names for people."""
 _NAME = re.compile(r"(text_encoder|unet)-(\d{6,})")
 
 

@@ -58,7 +58,9 @@ def save_ckpt(
     destination = Path(destination)
     frame_of = FRAMES.get(destination.suffix)
     if frame_of is None:
-        raise RecipeError(f"{destination.name} is neither a .safetensors nor a .ckpt", "let the name end in one of them")
+        raise RecipeError(
+            f"{destination.name} is neither a .safetensors nor a .ckpt", "let the name end in one of them"
+        )
     if dtype is not None and dtype not in DTYPES:
         raise RecipeError(f"dtype is {dtype!r}", f"choose one of: {', '.join(DTYPES)}, or leave it as stored")
     form = get_layout(layout)
@@ -78,9 +80,15 @@ def modelspec(layout: Layout, parts: Mapping[str, Path], title: str) -> dict[str
         "modelspec.architecture": layout.architecture,
         "modelspec.implementation": "https://github.com/CompVis/stable-diffusion",
         "modelspec.title": title,
-        "modelspec.date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "modelspec.date": _saved_at(parts).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "modelspec.prediction_type": "v" if prediction == "v_prediction" else "epsilon",
     }
+
+
+def _saved_at(parts: Mapping[str, Path]) -> datetime:
+    """When the newest of the parts' weights was saved, so that the same model gives the same file."""
+    seconds = max(file.stat().st_mtime for part in parts.values() for file in part.glob("*.safetensors"))
+    return datetime.fromtimestamp(seconds, UTC)
 
 
 def read_file(path: Path) -> dict[str, StoredTensor]:
@@ -154,7 +162,10 @@ def _write(destination: Path, frame: Any, targets: Sequence[Target]) -> None:
     """Write a file that gets its name once it is whole and read back; MachineError when the disk cannot take it."""
     with _writing(destination):
         destination.parent.mkdir(parents=True, exist_ok=True)
-        free, need = shutil.disk_usage(destination.parent).free, frame.offsets[-1] + targets[-1].size_bytes + SPARE_BYTES
+        free, need = (
+            shutil.disk_usage(destination.parent).free,
+            frame.offsets[-1] + targets[-1].size_bytes + SPARE_BYTES,
+        )
         if free < need:
             what = f"{destination} needs {need / 1e9:.2f} GB, and {free / 1e9:.2f} GB are free"
             raise MachineError(what, "make room there")

@@ -1,0 +1,58 @@
+"""What a verb needs before it can run; what is missing is said with the verb to run first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fsd.data import session as sessions
+from fsd.data.session import Session
+from fsd.errors import SessionError
+from fsd.runtime import colab
+from fsd.weights import checkpoint
+from fsd.weights.base_model import find_base_model
+
+
+class NotOpened:
+    """What a notebook holds as its session before one is open: any use of it says which cell comes first."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # notebooks look for _repr_html_ and the like
+            raise AttributeError(name)
+        raise SessionError("no session is open", "run the cell 'Open session' first: open_session")
+
+
+def root_folder(root: str) -> Path:
+    """The folder that holds Fast-Dreambooth/: the one named, else My Drive on Colab, else FSD_HOME or the current one."""
+    return Path(root) if root else colab.home()
+
+
+def need_photos(session: Session) -> None:
+    """SessionError unless the session has photos."""
+    if not sessions.describe(session)["photos"]:
+        raise SessionError(f"session {session.name!r} has no photos yet", "run add_photos first")
+
+
+def need_base_model(session: Session) -> None:
+    """SessionError unless a base model was chosen."""
+    if not session.recipe().base_model:
+        raise SessionError(f"session {session.name!r} has no base model yet", "run choose_base_model first")
+
+
+def base_folder(session: Session) -> Path:
+    """The Diffusers folder of the session's base model."""
+    need_base_model(session)
+    return find_base_model(session.recipe().base_model)
+
+
+def need_training(session: Session) -> None:
+    """SessionError unless the session has a checkpoint."""
+    if not any(checkpoint.list_checkpoints(session.checkpoints, stage) for stage in checkpoint.STAGES):
+        raise SessionError(f"nothing is trained yet in session {session.name!r}", "run train_unet first")
+
+
+def counting_up(name: str, count: int, first: int = 0) -> list[int]:
+    """Seeds, one a picture; SessionError unless their number, an argument called `name`, is 1 to 1000."""
+    if not 1 <= count <= 1000:
+        raise SessionError(f"{name} is {count}, not 1 to 1000", "give another number")
+    return list(range(first, first + count))
