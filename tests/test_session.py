@@ -177,7 +177,7 @@ def test_sessions_of_the_original_suite_open_untouched(tmp_path: Path) -> None:
     assert {name: after[name] for name in before} == before
     assert session.manifest()["prompts"] == "file name"
     (folder / "old-one.ckpt").unlink()
-    assert describe(session)["next"] == "train-text-encoder"
+    assert describe(session)["next"] == "choose-base-model"
 
 
 def checkpoint(session: Session, stage: str, step: int, done: bool) -> None:
@@ -189,6 +189,8 @@ def checkpoint(session: Session, stage: str, step: int, done: bool) -> None:
 def test_describe_names_the_next_verb(filled: Session, tmp_path: Path) -> None:
     empty = create(tmp_path, "empty")
     assert (describe(empty)["state"], describe(empty)["next"]) == ("empty", "add-photos")
+    assert describe(filled)["next"] == "choose-base-model"
+    filled.save_recipe(filled.recipe().changed(base_model="tiny"))
     assert describe(filled)["next"] == "caption-photos"
     for photo in ("green", "blue"):
         (filled.captions / f"{photo}.txt").write_text("x")

@@ -89,6 +89,8 @@ def _state(session: Session, recipe: Recipe, facts: dict[str, Any], prompts: str
         return "CKPT saved", "generate"
     if not facts["photos"]:
         return "empty", "add-photos"
+    if not facts["base_model"] and not any(reached.values()):
+        return "photos added", "choose-base-model"
     shown = prompts == "file name" or (session.logs / "prompts.txt").is_file()
     if not any(reached.values()) and not shown and facts["captions"] < facts["photos"]:
         return "photos added", "caption-photos"
