@@ -52,14 +52,11 @@ def load_pipeline(base: Path, parts: dict[str, Path]) -> Any:
 
     fp16 on a GPU, fp32 on a CPU; without a safety checker. Raises WeightsError when a folder cannot be read.
     """
-    dtype = _dtype()
     _without_loading_bars()
     try:
         index = json.loads((base / "model_index.json").read_text(encoding="utf-8"))
-        replaced = {
-            name: _load_part(index[name], folder, dtype) for name, folder in parts.items() if folder.parent != base
-        }
-        options = {**_without_safety(index), **replaced, "dtype": dtype, "local_files_only": True}
+        replaced = {name: _load_part(index[name], folder) for name, folder in parts.items() if folder.parent != base}
+        options = {**_without_safety(index), **replaced, "local_files_only": True}
         return _ready(_pipeline_class(index).from_pretrained(base, **options))
     except (OSError, ValueError, KeyError) as fault:
         raise WeightsError(f"the model in {base} cannot be loaded: {fault}", "choose another base model") from fault
@@ -73,22 +70,21 @@ def load_ckpt(base: Path, ckpt: Path) -> Any:
     if not ckpt.is_file():
         raise WeightsError(f"there is no CKPT file {ckpt}", "check the path")
     index = json.loads((base / "model_index.json").read_text(encoding="utf-8"))
-    options = {**_without_safety(index), "dtype": _dtype(), "local_files_only": True}
+    options = {**_without_safety(index), "local_files_only": True}
     _without_loading_bars()
     try:
         pipeline = _pipeline_class(index).from_single_file(str(ckpt), config=str(base), **options)
     except Exception as fault:  # Diffusers raises whatever the unexpected content trips over
         hint = "is it a whole model of the session's family? A LoRA or another family's file is not"
         raise WeightsError(f"{ckpt} cannot be loaded: {fault}", hint) from fault
-    pipeline.scheduler = _load_part(index["scheduler"], base / "scheduler", None)
+    pipeline.scheduler = _load_part(index["scheduler"], base / "scheduler")
     return _ready(pipeline)
 
 
-def _load_part(kind: list[str], folder: Path, dtype: torch.dtype | None) -> Any:
+def _load_part(kind: list[str], folder: Path) -> Any:
     """A part by its [library, class] of model_index.json."""
     library, name = kind
-    loader = getattr(importlib.import_module(library), name).from_pretrained
-    return loader(folder) if dtype is None else loader(folder, dtype=dtype)
+    return getattr(importlib.import_module(library), name).from_pretrained(folder)
 
 
 def _pipeline_class(index: dict[str, Any]) -> Any:
@@ -109,10 +105,7 @@ def _without_loading_bars() -> None:
     transformers_logging.disable_progress_bar()
 
 
-def _dtype() -> torch.dtype:
-    return torch.float16 if torch.cuda.is_available() else torch.float32
-
-
 def _ready(pipeline: Any) -> Any:
+    """The pipeline on the device in its precision; cast here, as Diffusers renamed the argument that casts on loading."""
     pipeline.set_progress_bar_config(disable=True)  # ours counts all pictures
-    return pipeline.to("cuda" if torch.cuda.is_available() else "cpu")
+    return pipeline.to("cuda", torch.float16) if torch.cuda.is_available() else pipeline.to("cpu", torch.float32)
