@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from micro import draw_photos, make_micro_model, make_micro_session
+from micro import draw_photos, make_folder, make_micro_session
 
 from fsd.data.session import Session
 
@@ -16,8 +16,8 @@ os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_DISABLE_PROGRESS_BARS="1", DIFFUSER
 
 @pytest.fixture(scope="session")
 def micro_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Diffusers folder of the SD 1.x layout with random weights and the real tokenizer."""
-    return make_micro_model(tmp_path_factory.mktemp("micro") / "model")
+    """A Diffusers folder of the SD 1.x layout with random weights."""
+    return make_folder(tmp_path_factory.mktemp("micro") / "model")
 
 
 @pytest.fixture

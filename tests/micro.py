@@ -1,42 +1,60 @@
-"""A micro model of the SD 1.x layout, photos and a session on them: small enough to train in seconds."""
+"""A micro model of SD 1.5's shape, photos and a session on them: small enough to train in seconds."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+import pytest
+
 from fsd.data.session import Session
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+torch = pytest.importorskip("torch")
+diffusers = pytest.importorskip("diffusers")
+transformers = pytest.importorskip("transformers")
 
 MICRO_PX = 64
 
 
-def make_micro_model(folder: Path) -> Path:
-    """A Diffusers folder of the SD 1.x layout with random weights: 0.3 million and the real tokenizer."""
-    import torch
-    from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-    from fsd_tiny_base import model_folder
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+def parts_of(folder: Path) -> dict[str, Path]:
+    return {name: folder / name for name in ("unet", "vae", "text_encoder", "scheduler")}
 
-    torch.manual_seed(0)
-    text = CLIPTextConfig(
-        hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, projection_dim=16,
-        bos_token_id=49406, eos_token_id=49407, pad_token_id=49407,
+
+def letters_tokenizer() -> transformers.CLIPTokenizer:
+    """A CLIP tokenizer that spells: no vocabulary to download."""
+    letters = [chr(code) for code in range(33, 127)]
+    words = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    return transformers.CLIPTokenizer(vocab={word: at for at, word in enumerate(words)}, merges=[], model_max_length=77)
+
+
+def make_folder(folder: Path, layers: int = 1) -> Path:
+    """A random Stable Diffusion of SD 1.5's shape, narrow, with `layers` a block in UNet and VAE."""
+    torch.manual_seed(layers)
+    tokenizer = letters_tokenizer()
+    unet = diffusers.UNet2DConditionModel(
+        sample_size=8, layers_per_block=layers, block_out_channels=(8, 16, 16, 24), norm_num_groups=4,
+        attention_head_dim=2, cross_attention_dim=24,
     )  # fmt: skip
-    unet = UNet2DConditionModel(
-        sample_size=8, block_out_channels=(8, 8, 16, 16), layers_per_block=1, attention_head_dim=2,
-        cross_attention_dim=16, norm_num_groups=4,
+    vae = diffusers.AutoencoderKL(
+        block_out_channels=(8, 8, 16, 16), layers_per_block=layers, norm_num_groups=4, latent_channels=4, sample_size=64,
+        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
     )  # fmt: skip
-    vae = AutoencoderKL(
-        block_out_channels=(4, 4, 8, 8), layers_per_block=1, latent_channels=4, norm_num_groups=2,
-        down_block_types=["DownEncoderBlock2D"] * 4, up_block_types=["UpDecoderBlock2D"] * 4,
+    text = transformers.CLIPTextModel(
+        transformers.CLIPTextConfig(
+            vocab_size=len(tokenizer), hidden_size=24, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2,
+            bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+        )
     )  # fmt: skip
-    scheduler = DDIMScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False,
-        set_alpha_to_one=False, steps_offset=1,
+    scheduler = diffusers.DDIMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False,
+        steps_offset=1,
     )  # fmt: skip
-    tokenizer = CLIPTokenizer.from_pretrained(model_folder() / "tokenizer")
-    pipeline = StableDiffusionPipeline(
-        vae, CLIPTextModel(text), tokenizer, unet, scheduler, None, None, requires_safety_checker=False
-    )
+    pipeline = diffusers.StableDiffusionPipeline(
+        vae=vae, text_encoder=text, tokenizer=tokenizer, unet=unet, scheduler=scheduler, safety_checker=None,
+        feature_extractor=None, requires_safety_checker=False,
+    )  # fmt: skip
     pipeline.save_pretrained(folder)
     return folder
 

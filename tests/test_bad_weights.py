@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tiny_folders import make_folder, parts_of, torch
+from micro import make_folder, parts_of, torch
 
 from fsd.errors import WeightsError
 from fsd.weights.ckpt import save_ckpt
@@ -164,15 +164,17 @@ BAD = [
 
 
 @pytest.mark.parametrize(("spoil", "says"), BAD, ids=[spoil.__name__ for spoil, _ in BAD])
-def test_bad_folders_have_one_clear_error(small: Path, tmp_path: Path, spoil: Callable[[Path], None], says: str) -> None:
+def test_bad_folders_have_one_clear_error(
+    small: Path, tmp_path: Path, spoil: Callable[[Path], None], says: str
+) -> None:
     bad = tmp_path / "bad"
     shutil.copytree(small, bad)
     spoil(bad)
     with pytest.raises(WeightsError) as caught:
         save_ckpt(parts_of(bad), tmp_path / "out" / "model.safetensors")
     assert says in str(caught.value)
-    assert "unet" in caught.value.message or "embed_type" in caught.value.message or "block_types" in caught.value.message
+    assert (
+        "unet" in caught.value.message or "embed_type" in caught.value.message or "block_types" in caught.value.message
+    )
     assert caught.value.hint
     assert not list(tmp_path.glob("out/*"))
-
-

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tiny_folders import diffusers, make_folder, parts_of, torch
+from micro import diffusers, make_folder, parts_of, torch
 
 from fsd.errors import FsdError, MachineError, WeightsError
 from fsd.runtime.files import sha256
@@ -47,7 +47,9 @@ def test_diffusers_draws_the_same_picture_from_the_file(folder: Path, tmp_path: 
     single = diffusers.StableDiffusionPipeline.from_single_file(
         str(report.path), config=str(folder), local_files_only=True, safety_checker=None, requires_safety_checker=False
     )
-    whole = diffusers.StableDiffusionPipeline.from_pretrained(folder, safety_checker=None, requires_safety_checker=False)
+    whole = diffusers.StableDiffusionPipeline.from_pretrained(
+        folder, safety_checker=None, requires_safety_checker=False
+    )
     assert (picture(single) - picture(whole)).abs().max() <= 1e-4
 
 
@@ -173,7 +175,9 @@ def test_copying_falls_back_to_reading_and_writing(
     assert calls
 
 
-def test_what_was_written_wrongly_never_gets_its_name(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_written_wrongly_never_gets_its_name(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     destination = tmp_path / "model.safetensors"
     destination.write_text("the last good one")
     real = stream.copy_range
@@ -190,7 +194,9 @@ def test_what_was_written_wrongly_never_gets_its_name(small: Path, tmp_path: Pat
     assert list(tmp_path.iterdir()) == [destination]
 
 
-def test_a_full_disk_is_said_before_anything_is_written(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_said_before_anything_is_written(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(ckpt.shutil, "disk_usage", lambda path: usage._replace(free=1000))
     with pytest.raises(MachineError, match="are free"):

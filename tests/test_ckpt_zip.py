@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tiny_folders import make_folder, parts_of, torch
+from micro import make_folder, parts_of, torch
 
 from fsd.errors import WeightsError
 from fsd.weights import ckpt_index

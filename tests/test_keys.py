@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tiny_folders import diffusers, torch, transformers
+from micro import diffusers, torch, transformers
 
 from fsd.errors import RecipeError, WeightsError
 from fsd.weights.keys import LAYOUTS, entries, file_tensors, get_layout

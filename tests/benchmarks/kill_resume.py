@@ -24,7 +24,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from micro import make_micro_model, make_micro_session  # noqa: E402
+from micro import make_folder, make_micro_session  # noqa: E402
 
 from fsd.data.session import Session  # noqa: E402
 from fsd.runtime.files import sha256  # noqa: E402
@@ -65,7 +65,7 @@ def main() -> None:
     asked = parser.parse_args()
     moments = random.Random(asked.seed)
     with tempfile.TemporaryDirectory() as folder:
-        whole = make_micro_session(Path(folder), make_micro_model(Path(folder) / "model"), STAGES)
+        whole = make_micro_session(Path(folder), make_folder(Path(folder) / "model"), STAGES)
         untouched = Path(folder) / "untouched"
         shutil.copytree(whole.folder, untouched)
         seconds = {stage: finish(start(whole, stage)) for stage in STAGES}
