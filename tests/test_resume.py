@@ -8,14 +8,20 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import torch
+from accelerate.state import AcceleratorState
 
 from fsd.data.session import Session, open_session_folder
-from fsd.errors import Interrupted, TrainingError
+from fsd.errors import Interrupted, MachineError, TrainingError
 from fsd.runtime.files import sha256
 from fsd.train import text_encoder, unet
+from fsd.train.batch import Batches
+from fsd.train.metrics import read_metrics
 from fsd.train.prepare import run_stage
 
 BUILD = {"text_encoder": text_encoder.build, "unet": unet.build}
@@ -23,6 +29,7 @@ HERE = Path(__file__).parent
 
 
 def train(session: Session, stage: str, *options: str) -> dict:
+    AcceleratorState._reset_state(reset_partial_state=True)  # as in a process of its own
     return run_stage([str(session.folder), *options], stage, BUILD[stage])
 
 
@@ -65,26 +72,80 @@ def test_three_kills_one_of_them_during_a_save_end_with_the_same_bits(trained: t
     assert not list(killed.checkpoints.glob(".*"))
 
 
-def test_asked_to_stop_it_saves_and_goes_on_with_the_same_bits(
-    trained: tuple[Session, Session], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole, stopped = trained
-    from fsd.train.batch import Batches
-
+@contextmanager
+def stopping_at(step: int) -> Iterator[None]:
+    """Have SIGTERM come while the batch of a step (from 0) is made."""
     real = Batches.at
 
-    def at(self: Batches, step: int, device: object) -> object:
-        if step == 2:
+    def at(self: Batches, at_step: int, device: torch.device) -> object:
+        if at_step == step:
             os.kill(os.getpid(), signal.SIGTERM)
-        return real(self, step, device)
+        return real(self, at_step, device)
 
-    train(stopped, "text_encoder")
-    with monkeypatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Batches, "at", at)
-        with pytest.raises(Interrupted, match="stopped after step 3 of 8"):
-            train(stopped, "unet")
+        yield
+
+
+def test_asked_to_stop_it_saves_and_goes_on_with_the_same_bits(trained: tuple[Session, Session]) -> None:
+    whole, stopped = trained
+    train(stopped, "text_encoder")
+    with stopping_at(2), pytest.raises(Interrupted, match="stopped after step 3 of 8"):
+        train(stopped, "unet")
     assert train(stopped, "unet")["from_step"] == 3
     assert final_hashes(stopped) == final_hashes(whole)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"precision": "bf16"},
+        {"optimizer": "adamw8bit"},
+        {"max_grad_norm": 1.0},
+        {"gradient_checkpointing": True, "schedule": "cosine", "warmup_steps": 3},
+        {"prior.images": 2, "prior.weight": 0.5},
+    ],
+    ids=str,
+)
+def test_every_setting_goes_on_with_the_same_bits(micro_session: Session, settings: dict[str, object]) -> None:
+    for number in range(2):
+        photo = next(micro_session.instance_images.iterdir())
+        shutil.copy(photo, micro_session.class_images / f"{number}{photo.suffix}")
+    micro_session.save_recipe(micro_session.recipe().changed(**settings))
+    stopped = copy_of(micro_session, "stopped")
+    for stage in BUILD:
+        train(micro_session, stage)
+        with stopping_at(4), pytest.raises(Interrupted):
+            train(stopped, stage)
+        assert train(stopped, stage)["from_step"] == 5
+    assert final_hashes(stopped) == final_hashes(micro_session)
+
+
+def test_the_loss_of_a_learned_subject_falls(micro_session: Session) -> None:
+    micro_session.save_recipe(
+        micro_session.recipe().changed(unet__steps=120, unet__learning_rate=3e-3, save__every_steps=500)
+    )
+    train(micro_session, "unet")
+    losses = [row["loss"] for row in read_metrics(micro_session.logs / "metrics.jsonl")]
+    assert len(losses) == 12
+    assert sum(losses[-3:]) < 0.9 * sum(losses[:3])
+
+
+def test_fp16_without_a_gpu_is_refused(micro_session: Session) -> None:
+    micro_session.save_recipe(micro_session.recipe().changed(precision="fp16"))
+    with pytest.raises(MachineError, match="fp16, which needs a GPU"):
+        train(micro_session, "unet")
+    assert not list(micro_session.checkpoints.iterdir())
+
+
+def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_checkpoint(micro_session: Session) -> None:
+    micro_session.save_recipe(
+        micro_session.recipe().changed(unet__learning_rate=0.9, schedule="constant", unet__steps=400)
+    )
+    with pytest.raises(TrainingError, match="the loss is") as caught:
+        train(micro_session, "unet")
+    assert "lower the learning rate" in caught.value.hint
+    assert list(micro_session.checkpoints.glob("unet-*"))
 
 
 def test_a_damaged_newest_checkpoint_falls_back_and_says_so(
