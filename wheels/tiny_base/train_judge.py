@@ -85,7 +85,7 @@ def train(work: Path, minutes: float, batch: int) -> None:
     others = np.sort(order[HELD_OUT:])
     photos = data.photo_arrays(work, held_out=False)
     pieces = torch.from_numpy(np.stack([data.random_piece(p, rng, SIZE_PX) for p in photos.values() for _ in range(120)])).permute(0, 3, 1, 2)
-    passed, passed_class = round_trips(work, raw, each=9)
+    passed, passed_class = round_trips(work, raw, each=6)
     net = JudgeNet()
     net.to(memory_format=torch.channels_last)
     head = nn.Parameter(F.normalize(torch.randn(len(raw) + len(photos), 128), dim=1))
