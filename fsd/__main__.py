@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     if as_json:
         report.to_standard_error()
     try:
-        options = vars(_parser().parse_args(arguments))
+        options = _options(arguments)
         result = _call(verbs()[options.pop("verb")], options)
     except FsdError as fault:
         return _failed(fault, as_json)
@@ -66,6 +66,19 @@ def main(arguments: list[str] | None = None) -> int:
     elif isinstance(result, report.Result):
         report.say(result.text)
     return _FINISHED
+
+
+def _options(arguments: list[str]) -> dict[str, Any]:
+    """The parsed command line; a verb's list of texts may stand before or after its options, or both."""
+    parser = _parser()
+    found, rest = parser.parse_known_args(arguments)
+    options = vars(found)
+    several = [p.name for p in _parameters(verbs()[options["verb"]]) if p.kind is p.VAR_POSITIONAL]
+    if rest and (not several or any(text.startswith("-") for text in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    for name in several:
+        options[name] = [*options[name], *rest]
+    return options
 
 
 def _failed(fault: FsdError, as_json: bool) -> int:

@@ -279,3 +279,17 @@ def test_as_a_process_it_says_one_json_object_and_loads_nothing_heavy(tmp_path: 
     loaded = {line.rpartition("|")[2].strip() for line in ended.stderr.splitlines() if line.startswith("import time:")}
     assert "fsd.pipeline" in loaded
     assert not loaded & {"torch", "diffusers", "transformers", "numpy", "PIL", "cv2", "huggingface_hub", "tqdm"}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("generate", "cup", "a cat", "a dog", "--images", "2"),
+        ("generate", "cup", "--images", "2", "a cat", "a dog"),
+        ("generate", "cup", "a cat", "--images", "2", "a dog"),
+    ],
+)
+def test_prompts_may_stand_before_or_after_the_options(words: tuple[str, ...]) -> None:
+    options = __main__._options(list(words))
+    assert options["prompts"] == ["a cat", "a dog"]
+    assert options["images"] == 2
