@@ -59,25 +59,30 @@ def grid(images: list[np.ndarray], labels: list[str], columns: int = 8) -> Image
     return sheet
 
 
-def measure(pipe: StableDiffusionPipeline, judge, seeds: range, steps: int, guidance: float) -> tuple[dict, list, list]:
-    """(figures, pictures, labels) over all concepts and the seeds."""
-    concepts, colours = data.concepts(), list(data.COLOURS)
-    rows, images = [], []
+def draw_all(pipe: StableDiffusionPipeline, seeds: range, steps: int, guidance: float) -> list[tuple[int, dict, str, np.ndarray]]:
+    """(seed, concept, asked colour, picture) of every concept and seed."""
+    concepts, colours, out = data.concepts(), list(data.COLOURS), []
     for seed in seeds:
         asked = [colours[(i + 4 * seed) % 11] for i in range(len(concepts))]
         prompts = [f"a photo of {c['article']} {c['name']} on {'an' if k[0] in 'aeiou' else 'a'} {k} background".replace("  ", " ") for c, k in zip(concepts, asked)]
         drawn = draw(pipe, prompts, [seed * 1000 + i for i in range(len(prompts))], steps, guidance)
-        found, backs = judge.name(drawn), judge.background(drawn)
-        rows += [dict(seed=seed, name=c["name"], colour=k, first=f[0][0], top1=f[0][0] == c["name"], top5=c["name"] in [n for n, _ in f], background=b == k, seen=b)
-                 for c, k, f, b in zip(concepts, asked, found, backs)]
-        images += drawn
+        out += list(zip([seed] * len(drawn), concepts, asked, drawn))
+        print(f"seed {seed} drawn", flush=True)
+    return out
+
+
+def measure(judge, drawn: list[tuple[int, dict, str, np.ndarray]]) -> tuple[dict, list[str]]:
+    """(figures in percent, a label a picture)."""
+    found, backs = judge.name([d[3] for d in drawn]), judge.background([d[3] for d in drawn])
+    rows = [dict(seed=s, name=c["name"], colour=k, first=f[0][0], top1=f[0][0] == c["name"], top5=c["name"] in [n for n, _ in f], background=b == k, seen=b)
+            for (s, c, k, _), f, b in zip(drawn, found, backs)]
     share = lambda key, some=rows: round(100 * float(np.mean([r[key] for r in some])), 1)
     figures = {key + "_percent": share(key) for key in ("top1", "top5", "background")}
-    figures |= {"pictures": len(rows), "seeds": list(seeds), "steps": steps, "guidance": guidance}
-    figures["by_seed"] = [{k: share(k, [r for r in rows if r["seed"] == s]) for k in ("top1", "top5", "background")} for s in seeds]
-    figures["background_by_colour"] = {k: share("background", [r for r in rows if r["colour"] == k]) for k in colours}
+    figures["pictures"] = len(rows)
+    figures["by_seed"] = [{k: share(k, [r for r in rows if r["seed"] == s]) for k in ("top1", "top5", "background")} for s in sorted({r["seed"] for r in rows})]
+    figures["background_by_colour"] = {k: share("background", [r for r in rows if r["colour"] == k]) for k in data.COLOURS}
     figures["missed"] = [f"{r['name']} -> {r['first']}" for r in rows if not r["top1"]]
-    return figures, images, [f"{r['name']} ({r['first']}) on {r['colour']} ({r['seen']})" for r in rows]
+    return figures, [f"{r['name']} ({r['first']}) on {r['colour']} ({r['seen']})" for r in rows]
 
 
 def main() -> None:
@@ -98,9 +103,10 @@ def main() -> None:
     grid(images, list(GRID_PROMPTS)).save(args.work / "grid.png")
     if args.grid_only:
         return
-    figures, images, labels = measure(pipe, load_judge(args.judge or args.work / "judge"), range(args.seeds), args.steps, args.guidance)
-    figures["seconds"] = round(time.monotonic() - start)
-    grid(images[:104], labels[:104], 13).save(args.work / "concepts.png")
+    drawn = draw_all(pipe, range(args.seeds), args.steps, args.guidance)
+    figures, labels = measure(load_judge(args.judge or args.work / "judge"), drawn)
+    figures |= {"steps": args.steps, "guidance": args.guidance, "seconds": round(time.monotonic() - start)}
+    grid([d[3] for d in drawn[:104]], labels[:104], 13).save(args.work / "concepts.png")
     (args.work / "figures.json").write_text(json.dumps(figures, indent=1))
     print(json.dumps(figures))
 
