@@ -28,49 +28,13 @@ from fsd import pipeline  # noqa: E402
 from fsd.data.crop import crop_photos  # noqa: E402
 from fsd.data.photos import add_photos  # noqa: E402
 from fsd.data.session import Session  # noqa: E402
-from fsd.recipe import Recipe  # noqa: E402
+from fsd.demo import demo_recipe  # noqa: E402
 from fsd.runtime import files, report  # noqa: E402
 
 HELD_OUT = 4
 SCORE_SEEDS = 3
 LEAST_RISE, MOST_DRIFT = 0.5, 0.1
 CLASS_WORDS = {"tea box": "box", "gadget": "robot", "woodcut": "picture"}
-
-
-def subject_recipe(class_word: str, seed: int = 0) -> Recipe:
-    """Settings for the tiny base model: its rates are a hundred times, its steps a fifth of a full-size model's."""
-    return Recipe(
-        family="tiny",
-        base_model="tiny",
-        identifier="sks",
-        class_word=class_word,
-        caption_template="a photo of {identifier} {class}",
-        resolution_px=128,
-        batch_size=4,
-        seed=seed,
-    ).changed(
-        text_encoder__steps=100,
-        text_encoder__learning_rate=2e-4,
-        unet__steps=300,
-        unet__learning_rate=2e-4,
-        prior__images=64,
-        prior__prompts=prior_prompts(class_word),
-    )
-
-
-def prior_prompts(class_word: str) -> tuple[str, ...]:
-    """What the class images show: the class itself every fourth time, else one of the base's concepts.
-
-    The twenty concepts that the score asks for are left out, so that drift is measured on what nothing protects.
-    """
-    from fsd_tiny_base import concepts
-
-    named = [f"a photo of {concept['article']} {concept['name']}".replace("  ", " ") for concept in concepts()]
-    others = [prompt for place, prompt in enumerate(named) if place % 5 != 0][::2]
-    prompts: list[str] = []
-    for place, prompt in enumerate(others):
-        prompts += [f"a photo of {class_word}", prompt] if place % 3 == 0 else [prompt]
-    return tuple(prompts)
 
 
 def run(root: Path, subject: str, seed: int, changes: dict[str, Any]) -> dict[str, Any]:
@@ -82,7 +46,7 @@ def run(root: Path, subject: str, seed: int, changes: dict[str, Any]) -> dict[st
     report.say(f"\n{name}")
     began = time.monotonic()
     session = pipeline.open_session(name, str(root))
-    session.save_recipe(subject_recipe(CLASS_WORDS[subject], seed).changed(**changes))
+    session.save_recipe(demo_recipe(CLASS_WORDS[subject], seed).changed(**changes))
     add_photos(session, SUBJECTS[subject](root / "photos" / subject), hold_out=HELD_OUT)
     crop_photos(session)
     marks = {"prepare": time.monotonic() - began}
