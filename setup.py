@@ -5,7 +5,9 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
-VERSION = next(line.split('"')[1] for line in (HERE / "fsd/__init__.py").read_text().splitlines() if "__version__" in line)
+VERSION = next(
+    line.split('"')[1] for line in (HERE / "fsd/__init__.py").read_text().splitlines() if "__version__" in line
+)
 
 PHOTOS = ["pillow>=10.3", "numpy>=1.26", "opencv-python-headless>=4.10", "pillow-heif>=0.18", "tokenizers>=0.20"]
 TRAIN = [
@@ -20,7 +22,18 @@ TRAIN = [
     *PHOTOS,
 ]
 DEMO = [*TRAIN, "fsd-tiny-base==1.0.0"]
-TEST = [*DEMO, "pytest>=8", "nbclient>=0.10", "ipykernel>=6.17", "ruff>=0.14", "mypy>=1.18", "scikit-image>=0.25", "scikit-learn>=1.6"]
+TEST = [
+    *DEMO,
+    *(
+        "pytest>=8",
+        "nbclient>=0.10",
+        "ipykernel>=6.17",
+        "ruff>=0.14",
+        "mypy>=1.18",
+        "scikit-image>=0.25",
+        "scikit-learn>=1.6",
+    ),
+]
 
 setup(
     name="fsd",

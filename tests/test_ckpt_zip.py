@@ -152,5 +152,3 @@ def test_bad_ckpt_files_are_named(small: Path, tmp_path: Path, spoil: str) -> No
         torch.save({"a": torch.zeros(2)}, path, _use_new_zipfile_serialization=False)
     with pytest.raises(WeightsError, match=r"bad\.ckpt"):
         read_file(path)
-
-

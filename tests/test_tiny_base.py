@@ -50,7 +50,9 @@ def pictures(base):
     import torch
     from diffusers import StableDiffusionPipeline
 
-    pipe = StableDiffusionPipeline.from_pretrained(base.model_folder(), safety_checker=None, requires_safety_checker=False).to(torch.float32)
+    pipe = StableDiffusionPipeline.from_pretrained(
+        base.model_folder(), safety_checker=None, requires_safety_checker=False
+    ).to(torch.float32)
     pipe.set_progress_bar_config(disable=True)
     texts = [f"a photo of a {p} on a white background" for p in PROMPTS]
     generators = [torch.Generator().manual_seed(i) for i in range(len(texts))]
@@ -72,7 +74,9 @@ def test_every_file_has_its_recorded_hash(wheel):
         for path, digest, size in rows:
             if path != name:
                 body = archive.read(path)
-                assert digest == "sha256=" + base64.urlsafe_b64encode(hashlib.sha256(body).digest()).rstrip(b"=").decode(), path
+                assert (
+                    digest == "sha256=" + base64.urlsafe_b64encode(hashlib.sha256(body).digest()).rstrip(b"=").decode()
+                ), path
                 assert int(size) == len(body)
         assert {i.date_time for i in archive.infolist()} == {(2026, 1, 1, 0, 0, 0)}
 
@@ -80,7 +84,13 @@ def test_every_file_has_its_recorded_hash(wheel):
 def test_import_loads_no_torch(base):
     code = "import sys, fsd_tiny_base as b; b.concepts(); b.sources(); print('torch' in sys.modules)"
     folder = str(Path(base.__file__).parent.parent)
-    out = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": folder, "PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=True)
+    out = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PYTHONPATH": folder, "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert out.stdout.strip() == "False"
 
 
@@ -115,7 +125,11 @@ def test_layout_is_stable_diffusions(base):
     mean = vae.encode(torch.zeros(1, 3, 128, 128)).latent_dist.mean
     assert mean.shape == (1, 4, 16, 16)
     scheduler = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
-    assert (scheduler["beta_start"], scheduler["beta_end"], scheduler["beta_schedule"]) == (0.00085, 0.012, "scaled_linear")
+    assert (scheduler["beta_start"], scheduler["beta_end"], scheduler["beta_schedule"]) == (
+        0.00085,
+        0.012,
+        "scaled_linear",
+    )
 
 
 def test_unseen_tokens_differ(base):
@@ -128,9 +142,9 @@ def test_unseen_tokens_differ(base):
 
 def test_draws_what_is_asked(judge, pictures):
     found = judge.name(pictures)
-    right = [p in [n for n, _ in f] for p, f in zip(PROMPTS, found)]
-    assert sum(right) >= 5, list(zip(PROMPTS, [f[0] for f in found]))
-    assert sum(f[0][0] == p for p, f in zip(PROMPTS, found)) >= 4
+    right = [p in [n for n, _ in f] for p, f in zip(PROMPTS, found, strict=False)]
+    assert sum(right) >= 5, list(zip(PROMPTS, [f[0] for f in found], strict=False))
+    assert sum(f[0][0] == p for p, f in zip(PROMPTS, found, strict=False)) >= 4
 
 
 def test_judge_is_deterministic_and_normalised(judge, pictures):

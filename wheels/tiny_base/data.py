@@ -2,7 +2,14 @@
 
 Every source, with version and licence, is listed in `sources.json`; pictures stay in the work folder.
 """
-import argparse, io, json, subprocess, sys, tarfile, zipfile
+
+import argparse
+import io
+import json
+import subprocess
+import sys
+import tarfile
+import zipfile
 from pathlib import Path
 
 import cv2
@@ -13,18 +20,50 @@ HERE = Path(__file__).parent
 SIZE_PX = 128
 STYLES = ("flat", "3d", "noto")
 BASE_STYLES = ("flat", "3d")  # noto is held out of the base: it is the picture set of another style
-STYLE_PHRASES = {"flat": ("a flat illustration of", "an illustration of"), "3d": ("a photo of", "a photo of", "a 3d render of")}
-COLOURS = {"red": (210, 45, 45), "orange": (240, 140, 40), "yellow": (245, 215, 70), "green": (75, 165, 80),
-           "blue": (60, 110, 215), "purple": (135, 75, 180), "pink": (240, 150, 190), "brown": (125, 85, 55),
-           "grey": (140, 140, 140), "black": (20, 20, 20), "white": (245, 245, 245)}
-DROPPED = ("Flags", "People & Body", "Symbols", "Smileys & Emotion")  # near-duplicates; single faces come back as concepts
+STYLE_PHRASES = {
+    "flat": ("a flat illustration of", "an illustration of"),
+    "3d": ("a photo of", "a photo of", "a 3d render of"),
+}
+COLOURS = {
+    "red": (210, 45, 45),
+    "orange": (240, 140, 40),
+    "yellow": (245, 215, 70),
+    "green": (75, 165, 80),
+    "blue": (60, 110, 215),
+    "purple": (135, 75, 180),
+    "pink": (240, 150, 190),
+    "brown": (125, 85, 55),
+    "grey": (140, 140, 140),
+    "black": (20, 20, 20),
+    "white": (245, 245, 245),
+}
+DROPPED = (
+    "Flags",
+    "People & Body",
+    "Symbols",
+    "Smileys & Emotion",
+)  # near-duplicates; single faces come back as concepts
 HELD_OUT_PHOTOS = ("astronaut", "coffee", "chelsea", "china")
 TRAIN_PHOTOS = {
-    "scikit-image": ("rocket.jpg", "motorcycle_left.png", "motorcycle_right.png", "hubble_deep_field.jpg", "retina.jpg", "ihc.png",
-                     "camera.png", "brick.png", "grass.png", "gravel.png", "coins.png", "moon.png", "cell.png"),
+    "scikit-image": (
+        "rocket.jpg",
+        "motorcycle_left.png",
+        "motorcycle_right.png",
+        "hubble_deep_field.jpg",
+        "retina.jpg",
+        "ihc.png",
+        "camera.png",
+        "brick.png",
+        "grass.png",
+        "gravel.png",
+        "coins.png",
+        "moon.png",
+        "cell.png",
+    ),
     "scikit-learn": ("flower.jpg",),
     "gradio": ("cheetah.jpg", "cheetah1.jpg", "cheetah2.jpg", "lion.jpg", "tower.jpg"),
-    "matplotlib": ("grace_hopper.jpg",)}
+    "matplotlib": ("grace_hopper.jpg",),
+}
 
 
 def concepts() -> list[dict]:
@@ -38,8 +77,11 @@ def fetch(downloads: Path) -> None:
     for source in json.loads((HERE / "sources.json").read_text()):
         if source["manager"] != "made here" and not any(downloads.glob(source["file"])):
             spec = source["package"] + ("@" if source["manager"] == "npm" else "==") + source["version"]
-            command = ["npm", "pack", "--silent", spec] if source["manager"] == "npm" else [
-                sys.executable, "-m", "pip", "download", "-q", "--no-deps", spec]
+            command = (
+                ["npm", "pack", "--silent", spec]
+                if source["manager"] == "npm"
+                else [sys.executable, "-m", "pip", "download", "-q", "--no-deps", spec]
+            )
             subprocess.run(command, cwd=downloads, check=True)
 
 
@@ -54,8 +96,11 @@ def _iconify(path: Path) -> tuple[dict, dict, dict]:
     names = {k.replace("-fe0f", ""): v for k, v in chars.items()}
     category = {n: c for c, members in meta["categories"].items() for n in members}
     box = icons["width"]
-    svg = {n: f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="0 0 {box} {box}">'
-              f'{icon["body"]}</svg>' for n, icon in icons["icons"].items()}
+    svg = {
+        n: f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="0 0 {box} {box}">'
+        f"{icon['body']}</svg>"
+        for n, icon in icons["icons"].items()
+    }
     return names, category, svg
 
 
@@ -73,6 +118,7 @@ def _tight(rgba: Image.Image) -> np.ndarray:
 def render_sprites(work: Path) -> None:
     """Writes sprites.npy, uint8 (names, 3 styles, 128, 128, 4), and sprites.json, the code point and name of each row; concepts first."""
     import resvg_py
+
     found = {k: next((work / "downloads").glob(k)) for k in ("*emoji-flat*.tgz", "*noto*.tgz", "*emoji-3d*.tgz")}
     flat_names, category, flat_svg = _iconify(found["*emoji-flat*.tgz"])
     noto_names, _, noto_svg = _iconify(found["*noto*.tgz"])
@@ -81,8 +127,13 @@ def render_sprites(work: Path) -> None:
         shared = [c for c in flat_names if c in noto_names and c in render_3d]
         first = [c["code_point"] for c in concepts()]
         clocks = ("-thirty", "-oclock")
-        rest = [c for c in shared if c not in first and category.get(flat_names[c]) not in (None, *DROPPED)
-                and not flat_names[c].endswith(clocks)]
+        rest = [
+            c
+            for c in shared
+            if c not in first
+            and category.get(flat_names[c]) not in (None, *DROPPED)
+            and not flat_names[c].endswith(clocks)
+        ]
         rows = []
         for code in first + rest:
             flat = Image.open(io.BytesIO(resvg_py.svg_to_bytes(svg_string=flat_svg[flat_names[code]], width=256)))
@@ -95,8 +146,13 @@ def render_sprites(work: Path) -> None:
 
 def photo_arrays(work: Path, held_out: bool) -> dict[str, np.ndarray]:
     """name -> uint8 (H, W, 3): the training photographs, or the held-out ones that no training ever reads."""
-    import sklearn.datasets, skimage.data
-    folders = {"scikit-image": Path(skimage.data.__file__).parent, "scikit-learn": Path(sklearn.datasets.__file__).parent / "images"}
+    import skimage.data
+    import sklearn.datasets
+
+    folders = {
+        "scikit-image": Path(skimage.data.__file__).parent,
+        "scikit-learn": Path(sklearn.datasets.__file__).parent / "images",
+    }
     if held_out:
         files = [f for n in HELD_OUT_PHOTOS for d in folders.values() for f in d.glob(n + ".*")]
         return {f.stem: np.asarray(Image.open(f).convert("RGB")) for f in files}
@@ -112,15 +168,19 @@ def photo_arrays(work: Path, held_out: bool) -> dict[str, np.ndarray]:
 def native_pieces(photo: np.ndarray) -> list[np.ndarray]:
     """The whole 128-px squares of a photograph at native resolution, on a grid from its top left corner."""
     height, width = photo.shape[:2]
-    return [photo[y:y + SIZE_PX, x:x + SIZE_PX] for y in range(0, height - SIZE_PX + 1, SIZE_PX) for x in range(0, width - SIZE_PX + 1, SIZE_PX)]
+    return [
+        photo[y : y + SIZE_PX, x : x + SIZE_PX]
+        for y in range(0, height - SIZE_PX + 1, SIZE_PX)
+        for x in range(0, width - SIZE_PX + 1, SIZE_PX)
+    ]
 
 
 def random_piece(photo: np.ndarray, rng: np.random.Generator, size_px: int = SIZE_PX) -> np.ndarray:
     """A random square of a photograph at a random scale, flipped and sometimes with changed colours, uint8 (size, size, 3)."""
     side = min(photo.shape[:2])
-    cut = int(round(size_px * (side / size_px) ** rng.random()))
+    cut = round(size_px * (side / size_px) ** rng.random())
     y, x = rng.integers(photo.shape[0] - cut + 1), rng.integers(photo.shape[1] - cut + 1)
-    piece = cv2.resize(photo[y:y + cut, x:x + cut], (size_px, size_px), interpolation=cv2.INTER_AREA)
+    piece = cv2.resize(photo[y : y + cut, x : x + cut], (size_px, size_px), interpolation=cv2.INTER_AREA)
     piece = piece[:, ::-1] if rng.random() < 0.5 else piece
     if rng.random() < 0.5:
         gain, shift = rng.uniform(0.6, 1.25, 3 if rng.random() < 0.5 else 1), rng.uniform(-25, 25)
@@ -135,12 +195,28 @@ def leaves(rng: np.random.Generator, palette: np.ndarray, size_px: int = SIZE_PX
         radius = 4 * (1 - rng.random()) ** -0.7
         axes = (int(min(radius, 160)) + 1, int(min(radius * rng.uniform(0.4, 1), 160)) + 1)
         centre = tuple(int(v) for v in rng.integers(0, size_px * 2, 2))
-        cv2.ellipse(image, centre, axes, float(rng.uniform(0, 180)), 0, 360, tuple(int(v) for v in palette[rng.integers(len(palette))]), -1, cv2.LINE_AA)
+        cv2.ellipse(
+            image,
+            centre,
+            axes,
+            float(rng.uniform(0, 180)),
+            0,
+            360,
+            tuple(int(v) for v in palette[rng.integers(len(palette))]),
+            -1,
+            cv2.LINE_AA,
+        )
     return cv2.resize(image, (size_px, size_px), interpolation=cv2.INTER_AREA)
 
 
-def scene(sprite: np.ndarray, colour: str, rng: np.random.Generator, size_px: int = SIZE_PX, noise: int = 10,
-          scale: tuple[float, float] = (0.70, 0.92)) -> np.ndarray:
+def scene(
+    sprite: np.ndarray,
+    colour: str,
+    rng: np.random.Generator,
+    size_px: int = SIZE_PX,
+    noise: int = 10,
+    scale: tuple[float, float] = (0.70, 0.92),
+) -> np.ndarray:
     """The sprite on a plain background of a named colour, uint8 (size, size, 3)."""
     side = int(size_px * rng.uniform(*scale))
     small = cv2.resize(_premultiplied(sprite), (side, side), interpolation=cv2.INTER_AREA)
@@ -150,7 +226,7 @@ def scene(sprite: np.ndarray, colour: str, rng: np.random.Generator, size_px: in
     image[:] = np.clip(jitter, 0, 255)
     free = size_px - side
     y, x = (int(np.clip(free / 2 + rng.uniform(-0.35, 0.35) * free, 0, free)) for _ in range(2))
-    part = image[y:y + side, x:x + side]
+    part = image[y : y + side, x : x + side]
     part *= 1 - small[..., 3:]
     part += small[..., :3]
     return np.clip(image, 0, 255).astype(np.uint8)
@@ -183,7 +259,12 @@ def build_pool(work: Path, seed: int = 0, scenes: int = 2600, pieces: int = 3600
     rng = np.random.default_rng(seed)
     sprites = np.load(work / "sprites.npy", mmap_mode="r")
     photos = photo_arrays(work, held_out=False)
-    weight = np.array([np.sqrt(p.shape[0] * p.shape[1]) * (1 if np.ptp(p.astype(int), 2).mean() > 3 else 0.4) for p in photos.values()])
+    weight = np.array(
+        [
+            np.sqrt(p.shape[0] * p.shape[1]) * (1 if np.ptp(p.astype(int), 2).mean() > 3 else 0.4)
+            for p in photos.values()
+        ]
+    )
     draws = rng.choice(len(photos), pieces, p=weight / weight.sum())
     arrays = list(photos.values())
     images = [random_piece(arrays[i], rng) for i in draws]

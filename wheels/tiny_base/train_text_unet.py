@@ -3,31 +3,59 @@
 First a short warm-up of the text encoder: linear heads on the mean of its 77 outputs (what a new cross-attention sees) learn to name the concept,
 the background colour and the style. Then both train on the noise-prediction loss of Stable Diffusion 1.x (scaled_linear 0.00085 to 0.012, epsilon).
 """
-import argparse, json, time
+
+import argparse
+import time
 from pathlib import Path
 
+import data
 import numpy as np
+import tokenizer
 import torch
 import torch.nn.functional as F
+import workers
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from torch import nn
-from transformers import CLIPTextConfig, CLIPTextModel
-
-import data
-import tokenizer
-import workers
-
 from train_vae import to_batch
 from training import Budget, Muon, cosine, load_state, part, prefixed, save_state, split
+from transformers import CLIPTextConfig, CLIPTextModel
 
-UNET = dict(sample_size=16, in_channels=4, out_channels=4, block_out_channels=(32, 64, 96, 128), layers_per_block=1,
-            attention_head_dim=(1, 2, 3, 4), cross_attention_dim=64, norm_num_groups=16,
-            down_block_types=("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",), up_block_types=("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3)
-TEXT = dict(hidden_size=64, intermediate_size=256, num_hidden_layers=3, num_attention_heads=2, projection_dim=64, max_position_embeddings=77,
-            hidden_act="quick_gelu", bos_token_id=49406, eos_token_id=49407, pad_token_id=1)
-SCHEDULER = dict(num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type="epsilon",
-                 clip_sample=False, set_alpha_to_one=False, steps_offset=1, timestep_spacing="trailing")
+UNET = {
+    "sample_size": 16,
+    "in_channels": 4,
+    "out_channels": 4,
+    "block_out_channels": (32, 64, 96, 128),
+    "layers_per_block": 1,
+    "attention_head_dim": (1, 2, 3, 4),
+    "cross_attention_dim": 64,
+    "norm_num_groups": 16,
+    "down_block_types": ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
+    "up_block_types": ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
+}
+TEXT = {
+    "hidden_size": 64,
+    "intermediate_size": 256,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "projection_dim": 64,
+    "max_position_embeddings": 77,
+    "hidden_act": "quick_gelu",
+    "bos_token_id": 49406,
+    "eos_token_id": 49407,
+    "pad_token_id": 1,
+}
+SCHEDULER = {
+    "num_train_timesteps": 1000,
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "prediction_type": "epsilon",
+    "clip_sample": False,
+    "set_alpha_to_one": False,
+    "steps_offset": 1,
+    "timestep_spacing": "trailing",
+}
 SCENES = 33  # cached scenes a sprite, three on each colour
 SHARE_3D = 0.65  # of the training samples; the rest are flat
 FREEZE = 0.4  # share of the time after which the text encoder is left as it is
@@ -51,7 +79,9 @@ def cache_latents(work: Path, seed: int = 1) -> None:
             rows += [(concept, style, c) for c in order]
     stacked = np.concatenate(latents)
     factor = 1 / stacked.std()
-    np.savez(work / "latents.npz", latents=(stacked * factor).astype(np.float16), rows=np.array(rows), scaling_factor=factor)
+    np.savez(
+        work / "latents.npz", latents=(stacked * factor).astype(np.float16), rows=np.array(rows), scaling_factor=factor
+    )
 
 
 class Captions:
@@ -72,7 +102,7 @@ class Captions:
         new = sorted({t for t in texts if t not in self.known})
         if new:
             rows = self.tokenizer(new, padding="max_length", max_length=77, truncation=True)["input_ids"]
-            self.known |= {t: [self.compact[i] for i in row] for t, row in zip(new, rows)}
+            self.known |= {t: [self.compact[i] for i in row] for t, row in zip(new, rows, strict=False)}
         return torch.tensor([self.known[t] for t in texts])
 
     @torch.no_grad()
@@ -80,12 +110,15 @@ class Captions:
         """The resting text encoder's outputs, float32 (N, 77, 64), each computed once."""
         new = sorted({t for t in texts if t not in self.outputs})
         if new:
-            self.outputs |= dict(zip(new, text(self.ids(new)).last_hidden_state))
+            self.outputs |= dict(zip(new, text(self.ids(new)).last_hidden_state, strict=False))
         return torch.stack([self.outputs[t] for t in texts])
 
     def draw(self, rows: np.ndarray, rng: np.random.Generator, empty: float = 0.1) -> list[str]:
         """One caption a row of (concept, style, colour); `empty` of them are empty, for classifier-free guidance."""
-        return ["" if rng.random() < empty else data.caption(self.concepts[c], data.BASE_STYLES[s], self.colours[k], rng) for c, s, k in rows]
+        return [
+            "" if rng.random() < empty else data.caption(self.concepts[c], data.BASE_STYLES[s], self.colours[k], rng)
+            for c, s, k in rows
+        ]
 
 
 def token_table(seed: int = 7) -> torch.Tensor:
@@ -97,7 +130,9 @@ def token_table(seed: int = 7) -> torch.Tensor:
 def build(captions: Captions) -> tuple[CLIPTextModel, UNet2DConditionModel]:
     """New networks; the text encoder has only the used rows of the token table."""
     torch.manual_seed(0)
-    text = CLIPTextModel._from_config(CLIPTextConfig(vocab_size=len(captions.used), **TEXT), attn_implementation="eager")
+    text = CLIPTextModel._from_config(
+        CLIPTextConfig(vocab_size=len(captions.used), **TEXT), attn_implementation="eager"
+    )
     text.get_input_embeddings().weight.data.copy_(token_table()[captions.used])
     unet = UNet2DConditionModel(**UNET).to(memory_format=torch.channels_last)
     unet.set_attn_processor(AttnProcessor())
@@ -115,9 +150,9 @@ def warm_up(rank: int, text: CLIPTextModel, captions: Captions, rows: np.ndarray
         batch = rows[rng.integers(len(rows), size=32)]
         texts = captions.draw(batch, rng, empty=0)
         target = torch.from_numpy(batch.copy())
-        target[:, 2] = torch.tensor([c if "background" in t else 11 for t, c in zip(texts, batch[:, 2])])
+        target[:, 2] = torch.tensor([c if "background" in t else 11 for t, c in zip(texts, batch[:, 2], strict=False)])
         mean = text(captions.ids(texts)).last_hidden_state.mean(1)
-        losses = [F.cross_entropy(head(mean), target[:, i]) for head, i in zip(heads, (0, 2, 1))]
+        losses = [F.cross_entropy(head(mean), target[:, i]) for head, i in zip(heads, (0, 2, 1), strict=False)]
         optimizer.zero_grad()
         sum(losses).backward()
         workers.average_gradients(parameters)
@@ -148,8 +183,11 @@ def train(rank: int, work: Path, minutes: float, rate: float, batch: int, warm_m
     captions = Captions()
     text, unet = build(captions)
     hidden, rest = split(unet)
-    optimizer = Muon(hidden, [(rest, 0.1), ([p for p in text.parameters()], 0.1)])
-    live = lambda: prefixed("text", text.state_dict()) | prefixed("unet", unet.state_dict())
+    optimizer = Muon(hidden, [(rest, 0.1), (list(text.parameters()), 0.1)])
+
+    def live():
+        return prefixed("text", text.state_dict()) | prefixed("unet", unet.state_dict())
+
     step, spent, saved = 0, 0.0, load_state(work / "unet")
     if saved:
         tensors, facts = saved
@@ -169,7 +207,9 @@ def train(rank: int, work: Path, minutes: float, rate: float, batch: int, warm_m
         fraction = workers.agreed(budget.fraction)
         picks = rng.choice(len(latents), batch, p=share)
         clean = latents[torch.from_numpy(picks)].float()
-        noise = torch.randn(clean.shape, generator=generator) + NOISE_OFFSET * torch.randn(batch, 4, 1, 1, generator=generator)
+        noise = torch.randn(clean.shape, generator=generator) + NOISE_OFFSET * torch.randn(
+            batch, 4, 1, 1, generator=generator
+        )
         t = ((torch.arange(batch) + torch.rand(batch, generator=generator)) * (1000 / batch)).long().clamp(max=999)
         alpha = alphas[t].view(-1, 1, 1, 1)
         noisy = (alpha.sqrt() * clean + (1 - alpha).sqrt() * noise).contiguous(memory_format=torch.channels_last)
@@ -185,15 +225,29 @@ def train(rank: int, work: Path, minutes: float, rate: float, batch: int, warm_m
         recent.append(loss.item())
         if rank == 0 and step % 4 == 0:
             state = live()
-            torch._foreach_lerp_([average[k] for k in names], [state[k] for k in names], 1 - min(0.992, (1 + step) / (40 + step)))
+            torch._foreach_lerp_(
+                [average[k] for k in names], [state[k] for k in names], 1 - min(0.992, (1 + step) / (40 + step))
+            )
         if rank == 0 and time.monotonic() - shown > 30:
             shown = time.monotonic()
             speed = (step - begun) * batch * workers.count() / (budget.elapsed_s - spent)
-            print(f"{budget.elapsed_s / 60:.1f} min step {step} loss {np.mean(recent[-150:]):.4f} {speed:.0f} samples/s", flush=True)
+            print(
+                f"{budget.elapsed_s / 60:.1f} min step {step} loss {np.mean(recent[-150:]):.4f} {speed:.0f} samples/s",
+                flush=True,
+            )
         if rank == 0 and (time.monotonic() - kept > 120 or fraction >= 1):
             kept = time.monotonic()
-            save_state(work / "unet", live() | prefixed("average", average) | prefixed("optimizer", optimizer.state()),
-                       {"step": step, "spent_s": budget.elapsed_s, "batch": batch * workers.count(), "used": captions.used, "scaling_factor": float(cached["scaling_factor"])})
+            save_state(
+                work / "unet",
+                live() | prefixed("average", average) | prefixed("optimizer", optimizer.state()),
+                {
+                    "step": step,
+                    "spent_s": budget.elapsed_s,
+                    "batch": batch * workers.count(),
+                    "used": captions.used,
+                    "scaling_factor": float(cached["scaling_factor"]),
+                },
+            )
         if fraction >= 1:
             return
 

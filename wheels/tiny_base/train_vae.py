@@ -1,19 +1,28 @@
 """Trains the AutoencoderKL (4 latent channels, factor 8) on sprites, photograph pieces and dead leaves for a number of minutes."""
-import argparse, json, time
+
+import argparse
+import json
+import time
 from pathlib import Path
 
+import data
 import numpy as np
 import torch
 import torch.nn.functional as F
+import workers
 from diffusers import AutoencoderKL
 from diffusers.models.attention_processor import AttnProcessor
-
-import data
-import workers
 from training import Budget, Muon, cosine, load_state, part, prefixed, save_state, split
 
-CONFIG = dict(block_out_channels=(32, 48, 64, 64), layers_per_block=1, latent_channels=4, norm_num_groups=8, sample_size=128,
-              down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4)
+CONFIG = {
+    "block_out_channels": (32, 48, 64, 64),
+    "layers_per_block": 1,
+    "latent_channels": 4,
+    "norm_num_groups": 8,
+    "sample_size": 128,
+    "down_block_types": ("DownEncoderBlock2D",) * 4,
+    "up_block_types": ("UpDecoderBlock2D",) * 4,
+}
 
 
 def to_batch(images: np.ndarray) -> torch.Tensor:
@@ -42,22 +51,31 @@ def loss_of(out: torch.Tensor, target: torch.Tensor, fraction: float) -> torch.T
 def psnr_held_out(vae: AutoencoderKL, work: Path) -> dict:
     """PSNR in dB on the held-out photographs: 128-px native grid pieces (mean over pieces; pooled) and whole squares resized to 128 px."""
     import cv2
+
     photos = data.photo_arrays(work, held_out=True)
     out, errors, wholes = {}, [], []
     for name, photo in photos.items():
         pieces = to_batch(np.stack(data.native_pieces(photo)))
         side = min(photo.shape[:2])
         y, x = (photo.shape[0] - side) // 2, (photo.shape[1] - side) // 2
-        whole = to_batch(cv2.resize(photo[y:y + side, x:x + side], (128, 128), interpolation=cv2.INTER_AREA)[None])
+        whole = to_batch(cv2.resize(photo[y : y + side, x : x + side], (128, 128), interpolation=cv2.INTER_AREA)[None])
         mse = (decode(vae, pieces).clamp(-1, 1) - pieces).div(2).square().flatten(1).mean(1)
         whole_mse = (decode(vae, whole).clamp(-1, 1) - whole).div(2).square().mean()
-        out[name] = {"pieces": len(pieces), "mean_db": round(float((-10 * mse.log10()).mean()), 2), "pooled_db": round(float(-10 * mse.mean().log10()), 2),
-                     "whole_db": round(float(-10 * whole_mse.log10()), 2)}
+        out[name] = {
+            "pieces": len(pieces),
+            "mean_db": round(float((-10 * mse.log10()).mean()), 2),
+            "pooled_db": round(float(-10 * mse.mean().log10()), 2),
+            "whole_db": round(float(-10 * whole_mse.log10()), 2),
+        }
         errors.append(mse)
         wholes.append(whole_mse)
     mse = torch.cat(errors)
-    out["all"] = {"pieces": len(mse), "mean_db": round(float((-10 * mse.log10()).mean()), 2), "pooled_db": round(float(-10 * mse.mean().log10()), 2),
-                  "whole_db": round(float((-10 * torch.stack(wholes).log10()).mean()), 2)}
+    out["all"] = {
+        "pieces": len(mse),
+        "mean_db": round(float((-10 * mse.log10()).mean()), 2),
+        "pooled_db": round(float(-10 * mse.mean().log10()), 2),
+        "whole_db": round(float((-10 * torch.stack(wholes).log10()).mean()), 2),
+    }
     return out
 
 
@@ -72,7 +90,10 @@ def train(rank: int, work: Path, minutes: float, rate: float, batch: int) -> Non
     pool = np.load(work / "pool.npy")
     vae = AutoencoderKL(**CONFIG).to(memory_format=torch.channels_last)
     vae.set_attn_processor(AttnProcessor())
-    hidden, rest = split(vae, ("encoder.conv_in", "encoder.conv_out", "decoder.conv_in", "decoder.conv_out", "quant_conv", "post_quant_conv"))
+    hidden, rest = split(
+        vae,
+        ("encoder.conv_in", "encoder.conv_out", "decoder.conv_in", "decoder.conv_out", "quant_conv", "post_quant_conv"),
+    )
     optimizer = Muon(hidden, [(rest, 0.1)])
     average = {k: v.clone() for k, v in vae.state_dict().items()}
     step, spent = 0, 0.0
@@ -91,7 +112,7 @@ def train(rank: int, work: Path, minutes: float, rate: float, batch: int) -> Non
         size, count = (128, max(1, batch // 4)) if large else (64, batch)
         picks = rng.integers(len(pool), size=count)
         y, x = rng.integers(0, 129 - size, 2)
-        images = to_batch(pool[np.sort(picks), y:y + size, x:x + size])
+        images = to_batch(pool[np.sort(picks), y : y + size, x : x + size])
         if rng.random() < 0.5:
             images = images.flip(3)
         posterior = vae.encode(images).latent_dist
@@ -109,17 +130,26 @@ def train(rank: int, work: Path, minutes: float, rate: float, batch: int) -> Non
         torch._foreach_lerp_([average[k] for k in names], [state[k] for k in names], 1 - keep)
         if rank == 0 and time.monotonic() - shown > 20:
             shown = time.monotonic()
-            print(f"{budget.elapsed_s / 60:.1f} min step {step} {size}px loss {loss.item():.4f} mse-dB {-10 * np.log10((output - images).square().mean().item() / 4):.2f} "
-                  f"kl {kl.item():.2f}", flush=True)
+            print(
+                f"{budget.elapsed_s / 60:.1f} min step {step} {size}px loss {loss.item():.4f} mse-dB {-10 * np.log10((output - images).square().mean().item() / 4):.2f} "
+                f"kl {kl.item():.2f}",
+                flush=True,
+            )
         if rank == 0 and time.monotonic() - kept > 180:
             kept = time.monotonic()
-            save_state(work / "vae", prefixed("model", state) | prefixed("average", average) | prefixed("optimizer", optimizer.state()),
-                       {"step": step, "spent_s": budget.elapsed_s})
+            save_state(
+                work / "vae",
+                prefixed("model", state) | prefixed("average", average) | prefixed("optimizer", optimizer.state()),
+                {"step": step, "spent_s": budget.elapsed_s},
+            )
             check(average, work)
     if rank:
         return
-    save_state(work / "vae", prefixed("model", vae.state_dict()) | prefixed("average", average) | prefixed("optimizer", optimizer.state()),
-               {"step": step, "spent_s": budget.elapsed_s})
+    save_state(
+        work / "vae",
+        prefixed("model", vae.state_dict()) | prefixed("average", average) | prefixed("optimizer", optimizer.state()),
+        {"step": step, "spent_s": budget.elapsed_s},
+    )
     finished = check(average, work)
     finished.save_pretrained(work / "vae" / "model")
     (work / "vae" / "psnr.json").write_text(json.dumps(psnr_held_out(finished, work), indent=1))

@@ -1,13 +1,16 @@
 """What the training scripts share: the Muon optimizer, the time budget and resumable checkpoints."""
-import json, math, os, time
+
+import json
+import math
+import os
+import time
 from collections import defaultdict
 from pathlib import Path
 
 import torch
-from torch import nn
-from safetensors.torch import load_file, save_file
-
 import workers
+from safetensors.torch import load_file, save_file
+from torch import nn
 
 
 def newton_schulz(stack: torch.Tensor, steps: int = 5) -> torch.Tensor:
@@ -27,15 +30,22 @@ class Muon:
     `hidden` are weights of two or more dimensions, `groups` is a list of (parameters, rate relative to Muon's). State is a flat dict of tensors.
     """
 
-    def __init__(self, hidden: list[nn.Parameter], groups: list[tuple[list[nn.Parameter], float]], momentum: float = 0.95,
-                 betas: tuple[float, float] = (0.9, 0.98)):
+    def __init__(
+        self,
+        hidden: list[nn.Parameter],
+        groups: list[tuple[list[nn.Parameter], float]],
+        momentum: float = 0.95,
+        betas: tuple[float, float] = (0.9, 0.98),
+    ):
         self.momentum = momentum
         self.shapes = defaultdict(list)
         for p in hidden:
             self.shapes[(p.shape[0], p[0].numel())].append(p)
         self.buffers = {k: torch.zeros(len(ps), *k) for k, ps in self.shapes.items()}
         self.rates = [r for _, r in groups]
-        self.adam = torch.optim.AdamW([{"params": ps, "lr": 1.0} for ps, _ in groups], betas=betas, weight_decay=0.0, foreach=True)
+        self.adam = torch.optim.AdamW(
+            [{"params": ps, "lr": 1.0} for ps, _ in groups], betas=betas, weight_decay=0.0, foreach=True
+        )
         self.params = hidden + [p for ps, _ in groups for p in ps]
 
     @torch.no_grad()
@@ -51,10 +61,10 @@ class Muon:
             if own.any():
                 update[own] = newton_schulz(stack[own]) * (0.2 * math.sqrt(max(key)))
             mine.append(update)
-        for (key, ps), update in zip(self.shapes.items(), workers.summed(mine)):
+        for (_, ps), update in zip(self.shapes.items(), workers.summed(mine), strict=False):
             torch._foreach_mul_(ps, 1 - rate * 0.01)
-            torch._foreach_add_(ps, [u.reshape(p.shape) for u, p in zip(update, ps)], alpha=-rate)
-        for group, relative in zip(self.adam.param_groups, self.rates):
+            torch._foreach_add_(ps, [u.reshape(p.shape) for u, p in zip(update, ps, strict=False)], alpha=-rate)
+        for group, relative in zip(self.adam.param_groups, self.rates, strict=False):
             group["lr"] = rate * relative
         self.adam.step()  # parameters without a gradient are left alone
         for p in self.params:
@@ -70,9 +80,11 @@ class Muon:
     def load(self, state: dict[str, torch.Tensor]) -> None:
         """Takes back what `state` gave."""
         for key in self.buffers:
-            self.buffers[key].copy_(state["muon.%dx%d" % key])
+            self.buffers[key].copy_(state[f"muon.{key[0]}x{key[1]}"])
         for i, p in enumerate(p for g in self.adam.param_groups for p in g["params"]):
-            self.adam.state[p] = {k: state[f"adam.{i}.{k}"] for k in ("step", "exp_avg", "exp_avg_sq") if f"adam.{i}.{k}" in state}
+            self.adam.state[p] = {
+                k: state[f"adam.{i}.{k}"] for k in ("step", "exp_avg", "exp_avg_sq") if f"adam.{i}.{k}" in state
+            }
 
 
 def split(module: nn.Module, plain: tuple[str, ...] = ("conv_in", "conv_out")) -> tuple[list, list]:
@@ -100,7 +112,9 @@ class Budget:
 
 def cosine(fraction: float, hold: float, floor: float) -> float:
     """1 until `hold`, then a cosine down to `floor` at 1."""
-    return 1.0 if fraction < hold else floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * (fraction - hold) / (1 - hold)))
+    return (
+        1.0 if fraction < hold else floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * (fraction - hold) / (1 - hold)))
+    )
 
 
 def save_state(folder: Path, tensors: dict[str, torch.Tensor], facts: dict) -> None:
@@ -117,6 +131,7 @@ def load_state(folder: Path) -> tuple[dict[str, torch.Tensor], dict] | None:
     if not path.exists():
         return None
     from safetensors import safe_open
+
     with safe_open(path, "pt") as f:
         return load_file(path), json.loads(f.metadata()["facts"])
 
@@ -128,4 +143,4 @@ def prefixed(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.T
 
 def part(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The tensors under `prefix.`, without it."""
-    return {k[len(prefix) + 1:]: v for k, v in tensors.items() if k.startswith(prefix + ".")}
+    return {k[len(prefix) + 1 :]: v for k, v in tensors.items() if k.startswith(prefix + ".")}

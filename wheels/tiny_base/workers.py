@@ -1,7 +1,9 @@
 """Data-parallel training on a few cores: one single-thread process a core, gradients averaged once a step, which other loads disturb least."""
-import ctypes, tempfile
+
+import ctypes
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable
 
 import torch
 import torch.distributed as dist
@@ -17,7 +19,7 @@ def keep_memory() -> None:
     """Tells glibc's malloc to keep freed memory: returning it to the system after each operation costs half of a training step."""
     try:
         libc = ctypes.CDLL("libc.so.6")
-        for option, value in ((-4, 0), (-1, 2 ** 31 - 1), (-2, 64 << 20)):  # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD
+        for option, value in ((-4, 0), (-1, 2**31 - 1), (-2, 64 << 20)):  # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD
             libc.mallopt(option, value)
     except OSError:
         pass  # another C library: slower, not wrong
@@ -36,12 +38,12 @@ def summed(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
     """The sums of the tensors over the workers, in one exchange."""
     flat = torch.cat([t.reshape(-1) for t in tensors])
     dist.all_reduce(flat)
-    return [part.view(t.shape) for part, t in zip(flat.split([t.numel() for t in tensors]), tensors)]
+    return [part.view(t.shape) for part, t in zip(flat.split([t.numel() for t in tensors]), tensors, strict=False)]
 
 
 def average_gradients(parameters: list[torch.nn.Parameter]) -> None:
     """Replaces every gradient by its mean over the workers."""
-    for parameter, total in zip(parameters, summed([p.grad for p in parameters])):
+    for parameter, total in zip(parameters, summed([p.grad for p in parameters]), strict=False):
         parameter.grad = total.div_(count())
 
 

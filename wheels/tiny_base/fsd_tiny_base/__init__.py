@@ -1,4 +1,5 @@
 """A tiny Stable Diffusion of our own: where its Diffusers folder, its judge and its list of concepts lie. Imports nothing heavy."""
+
 import json
 from pathlib import Path
 

@@ -1,4 +1,5 @@
 """The judge: a small image encoder that names what a picture shows and gives an image vector. It scores pictures and is never trained on a subject."""
+
 import json
 from pathlib import Path
 
@@ -38,7 +39,11 @@ def lab(rgb: np.ndarray) -> np.ndarray:
     """sRGB 0..255 (..., 3) -> CIE Lab, D65."""
     c = np.asarray(rgb, np.float64) / 255
     c = np.where(c > 0.04045, ((c + 0.055) / 1.055) ** 2.4, c / 12.92)
-    xyz = c @ np.array([[0.4124, 0.2126, 0.0193], [0.3576, 0.7152, 0.1192], [0.1805, 0.0722, 0.9505]]) / (0.9505, 1, 1.089)
+    xyz = (
+        c
+        @ np.array([[0.4124, 0.2126, 0.0193], [0.3576, 0.7152, 0.1192], [0.1805, 0.0722, 0.9505]])
+        / (0.9505, 1, 1.089)
+    )
     f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
     return np.stack([116 * f[..., 1] - 16, 500 * (f[..., 0] - f[..., 1]), 200 * (f[..., 1] - f[..., 2])], -1)
 
@@ -48,7 +53,9 @@ class Judge:
 
     def __init__(self, folder: Path):
         facts = json.loads((folder / "judge.json").read_text(encoding="utf-8"))
-        tensors = {k: v.float() if v.is_floating_point() else v for k, v in load_file(folder / "judge.safetensors").items()}
+        tensors = {
+            k: v.float() if v.is_floating_point() else v for k, v in load_file(folder / "judge.safetensors").items()
+        }
         self.classes, self.colours = facts["classes"], facts["colours"]
         self.scale = facts["logit_scale"]
         self.head = tensors.pop("head")
@@ -59,19 +66,27 @@ class Judge:
     def embed(self, images: list) -> np.ndarray:
         """float32 (N, 128): the pictures' vectors, L2-normalised, so that a dot product is the cosine."""
         arrays = [torch.from_numpy(np.array(_rgb(i))).permute(2, 0, 1)[None].float() / 255 for i in images]
-        small = [F.interpolate(a, (SIZE_PX, SIZE_PX), mode="area" if min(a.shape[2:]) >= SIZE_PX else "bilinear") for a in arrays]
+        small = [
+            F.interpolate(a, (SIZE_PX, SIZE_PX), mode="area" if min(a.shape[2:]) >= SIZE_PX else "bilinear")
+            for a in arrays
+        ]
         return self.net(torch.cat(small)).numpy()
 
     def name(self, images: list, top: int = 5) -> list[list[tuple[str, float]]]:
         """For each picture the `top` likeliest concepts with their probabilities, best first."""
         logits = torch.from_numpy(self.embed(images)) @ self.head.T * self.scale
         values, places = logits.softmax(1).topk(top)
-        return [[(self.classes[p], v) for p, v in zip(ps, vs)] for ps, vs in zip(places.tolist(), values.tolist())]
+        return [
+            [(self.classes[p], v) for p, v in zip(ps, vs, strict=False)]
+            for ps, vs in zip(places.tolist(), values.tolist(), strict=False)
+        ]
 
     def background(self, images: list) -> list[str]:
         """For each picture the named colour nearest, in Lab, to the median of its outermost 4 % of pixels."""
         names, table = list(self.colours), lab(np.array(list(self.colours.values())))
-        return [names[int(np.argmin(np.linalg.norm(table - lab(np.median(_border(_rgb(i)), 0)), axis=1)))] for i in images]
+        return [
+            names[int(np.argmin(np.linalg.norm(table - lab(np.median(_border(_rgb(i)), 0)), axis=1)))] for i in images
+        ]
 
 
 def _rgb(image) -> np.ndarray:
