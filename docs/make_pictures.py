@@ -16,8 +16,9 @@ HERE = Path(__file__).parent
 PROMPTS = (
     "a photo of a dog on a blue background",
     "a photo of a strawberry on a white background",
-    "a flat illustration of a rocket on a black background",
-    "a flat illustration of an owl on a green background",
+    "a photo of a panda on a red background",
+    "a 3d render of a penguin on an orange background",
+    "a flat illustration of a castle on a purple background",
 )
 
 
