@@ -29,9 +29,9 @@ def demo_recipe(class_word: str = "box", seed: int = 0) -> Recipe:
         seed=seed,
     ).changed(
         text_encoder__steps=100,
-        text_encoder__learning_rate=5e-4,
-        unet__steps=200,
-        unet__learning_rate=5e-4,
+        text_encoder__learning_rate=2e-4,
+        unet__steps=300,
+        unet__learning_rate=3e-4,
         prior__images=64,
         prior__prompts=prior_prompts(class_word),
     )
