@@ -15,6 +15,8 @@ Blind spots, to be kept in mind when reading the figures:
 - Copies score best: a model that repeats one training photo gets a high likeness. Variety is not measured.
 - The instance prompt alone is drawn; whether the subject can be put elsewhere is seen in the pictures, not the figures.
 - Agreement needs nameable pictures only, not good ones, and 20 things stand for all that the base knows.
+- A blurred average of the subject can be nearer to all held-out photos than a real photo is: a rise above 1 is no
+  better than real (seen after the metric was fixed, on the demo's photographs cut close to the box).
 - Means hide single failures: the grid is there to be looked at.
 """
 
