@@ -176,7 +176,10 @@ NO_MODELS = ["sd9", "", "https://civitai.com/models/1", "my/model.safetensors", 
 
 
 @pytest.mark.parametrize("spec", NO_MODELS)
-def test_what_is_no_base_model_is_refused_before_any_download(spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_no_base_model_is_refused_before_any_download(
+    spec: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(base_model, "_hub_snapshot", lambda *_: pytest.fail("asked the hub"))
     with pytest.raises(RecipeError) as caught:
         find_base_model(spec)

@@ -124,7 +124,7 @@ def test_write_captions_by_file_name(session: Session) -> None:
 @pytest.mark.parametrize("mode", ["", "filename", "blip"])
 def test_unknown_caption_modes(session: Session, mode: str) -> None:
     with pytest.raises(SessionError, match=repr(mode)) as caught:
-        write_captions(session, mode=mode)  # type: ignore[arg-type]
+        write_captions(session, mode=mode)
     assert "file name" in caught.value.hint
     assert not list(session.captions.iterdir())
 
@@ -144,6 +144,7 @@ def test_the_table_shows_exact_prompts_and_tokens(session: Session, tokenizer_fo
     assert "'END' is not read" in text
     assert (session.logs / "prompts.txt").read_text().strip() == text
     assert rows[0].to_json()["over"] is True
+    session.save_recipe(session.recipe().changed(base_model="tiny"))
     assert describe(session)["next"] == "train-text-encoder"
 
 
