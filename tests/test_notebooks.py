@@ -188,7 +188,7 @@ def test_plain_jupyter_makes_the_model(twice: SimpleNamespace) -> None:
     session = twice.session
     assert len(list((session / "instance_images").iterdir())) == 2
     assert len(list((session / "held_out_images").iterdir())) == 1
-    assert (session / "cup.safetensors").stat().st_size > 1_000_000
+    assert (session / "cup.safetensors").stat().st_size > 500_000
     assert (session / "samples" / "pictures" / "grid.png").is_file()
     assert "photo of mafka4 cup" in shown(twice.first["caption_photos"])
 
@@ -263,7 +263,7 @@ def test_cells_run_too_early_say_which_comes_first(form: dict[str, dict[str, Any
     order = [
         *(("setup", ""), *((verb, "open_session") for verb in ORDER[2:])),
         *(("open_session", ""), ("caption_photos", "add_photos"), ("train_text_encoder", "add_photos")),
-        *(("train_unet", "train_text_encoder"), ("save_ckpt", "train_unet"), ("generate", "choose_base_model")),
+        *(("train_unet", "add_photos"), ("save_ckpt", "train_unet"), ("generate", "choose_base_model")),
         *(("free_drive_space", ""), ("add_photos", ""), ("caption_photos", "choose_base_model")),
         *(("train_text_encoder", "choose_base_model"), ("choose_base_model", "")),
         *(("train_unet", "train_text_encoder"), ("save_ckpt", "train_unet"), ("setup", ""), ("caption_photos", "")),
