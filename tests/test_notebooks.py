@@ -188,7 +188,7 @@ def test_plain_jupyter_makes_the_model(twice: SimpleNamespace) -> None:
     session = twice.session
     assert len(list((session / "instance_images").iterdir())) == 2
     assert len(list((session / "held_out_images").iterdir())) == 1
-    assert (session / "cup.safetensors").stat().st_size > 500_000
+    assert (session / "cup.safetensors").stat().st_size > 600_000
     assert (session / "samples" / "pictures" / "grid.png").is_file()
     assert "photo of mafka4 cup" in shown(twice.first["caption_photos"])
 
