@@ -32,7 +32,7 @@ def demo_recipe(class_word: str = "box", seed: int = 0) -> Recipe:
         text_encoder__learning_rate=2e-4,
         unet__steps=300,
         unet__learning_rate=3e-4,
-        prior__images=64,
+        prior__images=112,
         prior__prompts=prior_prompts(class_word),
     )
 
@@ -45,7 +45,7 @@ def prior_prompts(class_word: str) -> tuple[str, ...]:
     from fsd_tiny_base import concepts
 
     named = [" ".join(f"a photo of {concept['article']} {concept['name']}".split()) for concept in concepts()]
-    others = [prompt for place, prompt in enumerate(named) if place % 5 != 0][::2]
+    others = [prompt for place, prompt in enumerate(named) if place % 5 != 0]
     prompts: list[str] = []
     for place, prompt in enumerate(others):
         prompts += [f"a photo of {class_word}", prompt] if place % 3 == 0 else [prompt]

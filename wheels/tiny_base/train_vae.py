@@ -84,12 +84,21 @@ def decode(vae: AutoencoderKL, images: torch.Tensor) -> torch.Tensor:
     return vae.decode(vae.encode(images).latent_dist.mean).sample
 
 
-def train(rank: int, work: Path, minutes: float, rate: float, batch: int) -> None:
-    """One worker's training, `batch` crops a step of its own. Rank 0 checkpoints under work/vae and writes work/vae/model (fp32 Diffusers folder) at the end. Resumes by itself."""
+def train(rank: int, work: Path, minutes: float, rate: float, batch: int, decoder_only: bool) -> None:
+    """One worker's training, `batch` crops a step of its own. Resumes by itself.
+
+    Rank 0 checkpoints under work/vae (`decoder_only`: work/decoder) and writes work/vae/model (fp32 Diffusers folder) at the end.
+    `decoder_only` goes on from work/vae/model with a frozen encoder: the latents, and so the UNet, stay valid.
+    """
     torch.manual_seed(0)
     pool = np.load(work / "pool.npy")
-    vae = AutoencoderKL(**CONFIG).to(memory_format=torch.channels_last)
+    folder = work / ("decoder" if decoder_only else "vae")
+    vae = AutoencoderKL.from_pretrained(work / "vae" / "model") if decoder_only else AutoencoderKL(**CONFIG)
+    vae = vae.train().to(memory_format=torch.channels_last)
     vae.set_attn_processor(AttnProcessor())
+    if decoder_only:
+        for frozen in (vae.encoder, vae.quant_conv):
+            frozen.requires_grad_(False)
     hidden, rest = split(
         vae,
         ("encoder.conv_in", "encoder.conv_out", "decoder.conv_in", "decoder.conv_out", "quant_conv", "post_quant_conv"),
@@ -97,7 +106,7 @@ def train(rank: int, work: Path, minutes: float, rate: float, batch: int) -> Non
     optimizer = Muon(hidden, [(rest, 0.1)])
     average = {k: v.clone() for k, v in vae.state_dict().items()}
     step, spent = 0, 0.0
-    if saved := load_state(work / "vae"):
+    if saved := load_state(folder):
         tensors, facts = saved
         vae.load_state_dict(part("model", tensors))
         average = part("average", tensors)
@@ -115,10 +124,11 @@ def train(rank: int, work: Path, minutes: float, rate: float, batch: int) -> Non
         images = to_batch(pool[np.sort(picks), y : y + size, x : x + size])
         if rng.random() < 0.5:
             images = images.flip(3)
-        posterior = vae.encode(images).latent_dist
+        with torch.set_grad_enabled(not decoder_only):
+            posterior = vae.encode(images).latent_dist
         output = vae.decode(posterior.sample()).sample
         kl = 0.5 * (posterior.mean.square() + posterior.var - 1 - posterior.logvar).mean()
-        reconstruction = loss_of(output, images, fraction)
+        reconstruction = loss_of(output, images, 1.0 if decoder_only else fraction)
         loss = reconstruction + 2e-4 * min(1, fraction * 4) * kl
         loss.backward()
         workers.average_gradients(optimizer.params)
@@ -138,7 +148,7 @@ def train(rank: int, work: Path, minutes: float, rate: float, batch: int) -> Non
         if rank == 0 and time.monotonic() - kept > 180:
             kept = time.monotonic()
             save_state(
-                work / "vae",
+                folder,
                 prefixed("model", state) | prefixed("average", average) | prefixed("optimizer", optimizer.state()),
                 {"step": step, "spent_s": budget.elapsed_s},
             )
@@ -146,7 +156,7 @@ def train(rank: int, work: Path, minutes: float, rate: float, batch: int) -> Non
     if rank:
         return
     save_state(
-        work / "vae",
+        folder,
         prefixed("model", vae.state_dict()) | prefixed("average", average) | prefixed("optimizer", optimizer.state()),
         {"step": step, "spent_s": budget.elapsed_s},
     )
@@ -171,8 +181,9 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1.5e-2)
     parser.add_argument("--batch", type=int, default=8, help="64-px crops a worker and step")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--decoder-only", action="store_true", help="go on from WORK/vae/model with the encoder frozen")
     args = parser.parse_args()
-    workers.start(train, args.workers, args.work, args.minutes, args.rate, args.batch)
+    workers.start(train, args.workers, args.work, args.minutes, args.rate, args.batch, args.decoder_only)
 
 
 if __name__ == "__main__":
