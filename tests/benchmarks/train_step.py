@@ -21,15 +21,16 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
 PX = 128
 
 STAMP = """
 import json, sys, time
-stamps = []
+stamps, result = [], sys.argv[1]
 def stamp(): stamps.append(time.perf_counter())
 def finish():
     peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]
-    json.dump({"stamps": stamps, "peak_mb": int(peak) / 1000}, open(sys.argv[1], "w"))
+    json.dump({"stamps": stamps, "peak_mb": int(peak) / 1000}, open(result, "w"))
 """
 
 OURS = (
