@@ -329,6 +329,20 @@ def test_import_keeps_the_name_and_originals_come_in(tmp_path: Path) -> None:
         import_session(tmp_path / "b", tmp_path / "nowhere")
 
 
+def test_an_imported_record_moves_nothing_of_others(session: Session, tmp_path: Path) -> None:
+    victim = tmp_path / "victim" / "mine.safetensors"
+    victim.parent.mkdir()
+    victim.write_bytes(b"mine")
+    for name in ("../../../victim/mine", str(victim.with_suffix("")), "../my-dog/mine"):
+        (session.folder / "mine.safetensors").write_bytes(b"weights")
+        session.session_path.write_text(json.dumps({"format": 1, "name": name}))
+        copy = import_session(tmp_path, session.folder, "copy")
+        assert [path.name for path in copy.ckpt_files()] == ["mine.safetensors"]
+        assert victim.read_bytes() == b"mine"
+        assert (session.folder / "mine.safetensors").read_bytes() == b"weights"
+        remove_session(copy)
+
+
 def test_no_export_into_itself(session: Session) -> None:
     with pytest.raises(SessionError, match="inside the session"):
         export_session(session, session.folder / "copy.zip")

@@ -107,7 +107,8 @@ def _called_anew(stage: Path, name: str, source: Path) -> None:
     record = read_manifest(stage, source.name)
     for part in FOLDERS:
         (stage / part).mkdir(exist_ok=True)
-    for suffix in CKPT_SUFFIXES:
-        if record["name"] != name and (stage / f"{record['name']}{suffix}").is_file():
-            os.replace(stage / f"{record['name']}{suffix}", stage / f"{name}{suffix}")
+    for path in list(stage.iterdir()):  # what the record calls itself may lead anywhere: only files in the stage move
+        target = stage / f"{name}{path.suffix}"
+        if path.suffix in CKPT_SUFFIXES and path.name == f"{record['name']}{path.suffix}" and not target.exists():
+            path.rename(target)
     write_json(stage / "session.json", record | {"name": name})
