@@ -8,19 +8,22 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 import zipfile
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from fsd.data import safe_zip
+from fsd.data import lock, safe_zip
 from fsd.data.archive import export_session, import_session, remove_session
 from fsd.data.dataset import inputs_fingerprint, training_photos
-from fsd.data.lock import LOCK_NAME, holder
+from fsd.data.lock_record import LOCK_NAME, holder, read
 from fsd.data.photos import add_photos
 from fsd.data.session import Session, create, describe, list_sessions, open_session, open_session_folder, writing
-from fsd.errors import RecipeError, SessionError
+from fsd.errors import MachineError, RecipeError, SessionError
 from fsd.recipe import Recipe
 
 
@@ -233,28 +236,93 @@ def lock_of(session: Session, **record: object) -> Path:
     return path
 
 
+def aged(path: Path, seconds: float) -> Path:
+    moment = time.time() - seconds
+    os.utime(path, (moment, moment))
+    return path
+
+
 def test_one_writer_at_a_time(session: Session) -> None:
     lock_of(session, pid=os.getppid(), host=socket.gethostname(), since="2026-01-02T03:04:05+00:00")
+    aged(session.folder / LOCK_NAME, 99_999)
     with pytest.raises(SessionError) as caught, writing(session):
         pass
     told = str(caught.value)
     assert str(os.getppid()) in told
     assert socket.gethostname() in told
     assert "2026-01-02" in told
-    assert LOCK_NAME in caught.value.hint
+    assert caught.value.hint == "wait for it or stop it"
     assert describe(session)["writer"]["pid"] == os.getppid()
-    with writing(session, take_over=True):
-        assert holder(session.folder)["pid"] == os.getpid()  # type: ignore[index]
-    assert not (session.folder / LOCK_NAME).exists()
 
 
-def test_another_hosts_writer_is_not_taken_over(session: Session) -> None:
-    lock_of(session, pid=1, host="another-machine", since="now")
-    with pytest.raises(SessionError, match="another-machine"):
+def test_another_hosts_writer_is_dead_after_five_minutes_without_a_touch(session: Session) -> None:
+    path = aged(lock_of(session, pid=1, host="another-machine", since="now"), 290)
+    with pytest.raises(SessionError, match="another-machine") as caught:
         session.save_recipe(Recipe())
-    (session.folder / LOCK_NAME).write_text("")
+    end = datetime.fromtimestamp(path.stat().st_mtime + 300, UTC)
+    assert f"after {end:%H:%M:%S} UTC" in caught.value.hint
+    aged(path, 310)
+    assert describe(session)["writer"] is None
+    with writing(session):
+        assert holder(session.folder)["pid"] == os.getpid()  # type: ignore[index]
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"pid": "x"}'])
+def test_a_lock_that_says_nothing_is_dead_after_a_minute(session: Session, content: str) -> None:
+    path = session.folder / LOCK_NAME
+    path.write_text(content)
     with pytest.raises(SessionError, match="unknown host"):
         session.save_recipe(Recipe())
+    aged(path, 61)
+    session.save_recipe(Recipe())
+
+
+def test_the_holder_touches_its_lock_and_no_other(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "TOUCH_SECONDS", 0.01)
+    with writing(session):
+        path = aged(session.folder / LOCK_NAME, 1000)
+        wait_until(lambda: time.time() - path.stat().st_mtime < 100)
+        aged(lock_of(session, pid=1, host="another-machine", since="now"), 1000)
+        time.sleep(0.1)
+        assert time.time() - path.stat().st_mtime > 900
+    assert json.loads(path.read_text())["host"] == "another-machine"
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    for _ in range(500):
+        if true():
+            return
+        time.sleep(0.01)
+    raise AssertionError
+
+
+@pytest.mark.parametrize(("code", "word"), [(28, "No space left"), (30, "Read-only")])
+def test_a_lock_that_cannot_be_written_leaves_none(
+    session: Session, monkeypatch: pytest.MonkeyPatch, code: int, word: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("json.dump", fail)
+    with pytest.raises(MachineError, match=word), writing(session):
+        pass
+    assert not (session.folder / LOCK_NAME).exists()
+    monkeypatch.undo()
+    monkeypatch.setattr("pathlib.Path.open", fail)
+    with pytest.raises(MachineError, match=word), writing(session):
+        pass
+
+
+def test_a_lock_taken_by_another_meanwhile_is_given_back(session: Session) -> None:
+    path = lock_of(session, pid=os.getppid(), host=socket.gethostname(), since="now")
+    seen = read(path)
+    aged(path, 10)
+    assert seen is not None
+    lock._set_aside(path, seen)
+    assert json.loads(path.read_text())["pid"] == os.getppid()
+    lock._set_aside(path, read(path) or {})
+    assert not path.exists()
 
 
 def test_a_dead_writer_is_taken_over(session: Session) -> None:

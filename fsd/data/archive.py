@@ -10,7 +10,8 @@ from pathlib import Path
 from fsd.data.copying import becoming, copied, files_of, need_space
 from fsd.data.folder import SUITE, Session, is_session
 from fsd.data.incoming import import_session
-from fsd.data.lock import LOCK_NAME, writing
+from fsd.data.lock import writing
+from fsd.data.lock_record import LOCK_NAME
 from fsd.errors import SessionError
 from fsd.runtime.files import replacing
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from fsd.data.lock import LOCK_NAME
+from fsd.data.lock_record import LOCK_NAME
 from fsd.data.names import is_silent
 from fsd.errors import MachineError
 from fsd.runtime.files import files_under, sync, temporary_beside

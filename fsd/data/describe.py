@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fsd.data.folder import Session, new_manifest
-from fsd.data.lock import holder
+from fsd.data.lock_record import holder
 from fsd.data.names import photo_files
 from fsd.errors import FsdError
 from fsd.recipe import Recipe

@@ -1,23 +1,28 @@
-"""One writer at a time: a lock file in the session, created exclusively, naming process, host and time."""
+"""One writer at a time: a lock file in the session, created exclusively, naming process, host and time.
+
+Its holder touches it every minute, so that the lock of a machine that is gone is known by its age.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 import os
-import socket
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any, Protocol
 
-from fsd.errors import SessionError
+from fsd.data.lock_record import LOCK_NAME, ends, is_dead, is_own, own_record, read
+from fsd.errors import MachineError, SessionError
 
-LOCK_NAME = ".writer.lock"
+TOUCH_SECONDS = 60.0
 
-_held: dict[Path, int] = {}
-"""Locks of this process and how deeply they are nested."""
+_held: set[Path] = set()
+"""Locks of this process."""
 
 
 class Writable(Protocol):
@@ -29,114 +34,92 @@ class Writable(Protocol):
 
 
 @contextmanager
-def writing(session: Writable, take_over: bool = False) -> Iterator[None]:
+def writing(session: Writable) -> Iterator[None]:
     """Be the session's only writer; SessionError naming the holder if another living process is.
 
-    The lock of a dead process of this host is taken over; `take_over` takes any. Within one process it nests.
+    The lock of a dead process is taken over: on this host at once, on another when it is untouched for five minutes.
+    Within one process it nests. MachineError when the session cannot be written to at all.
     """
     if not session.folder.is_dir():
         raise SessionError(f"there is no folder {session.folder}", "open or create the session first")
     path = session.folder.resolve() / LOCK_NAME
-    if path not in _held:
-        _acquire(path, take_over)
-    _held[path] = _held.get(path, 0) + 1
-    try:
+    with nullcontext() if path in _held else _locked(path):
         session.adopt()
         yield
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    try:
+        _acquire(path)
+    except OSError as fault:
+        told = f"session {path.parent.name!r} cannot be written to: {fault.strerror or fault}"
+        raise MachineError(told, f"free some space, or check the permissions of {path.parent}") from None
+    done = Event()
+    Thread(target=_keep_touching, args=(path, done), daemon=True).start()
+    _held.add(path)
+    try:
+        yield
     finally:
-        _held[path] -= 1
-        if not _held[path]:
-            del _held[path]
-            _release(path)
+        _held.discard(path)
+        done.set()
+        if is_own(path):
+            path.unlink(missing_ok=True)
 
 
-def holder(folder: Path) -> dict[str, Any] | None:
-    """Who writes now, as {pid, host, since}; None when nobody does or the writer is dead."""
-    record = _read(folder / LOCK_NAME)
-    return None if record is None or _is_dead(record) else record
-
-
-def _acquire(path: Path, take_over: bool) -> None:
+def _acquire(path: Path) -> None:
     for _ in range(3):
         if _create(path):
             return
-        record = _read(path)
+        record = read(path)
         if record is None:
             continue
-        if not (take_over or _is_dead(record)):
+        if not is_dead(record):
             raise _busy(path, record)
         _set_aside(path, record)
     raise SessionError(f"{path.parent.name} is being opened by several processes at once", "try again")
 
 
 def _create(path: Path) -> bool:
-    try:
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
-    except FileExistsError:
-        return False
-    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-        json.dump(_own_record(), stream)
+    with ExitStack() as undo:
+        try:
+            with path.open("x", encoding="utf-8") as stream:
+                undo.callback(path.unlink)
+                json.dump(own_record(), stream)
+        except FileExistsError:
+            return False
+        undo.pop_all()
     return True
 
 
-def _own_record() -> dict[str, Any]:
-    since = datetime.now(UTC).isoformat(timespec="seconds")
-    return {"pid": os.getpid(), "host": socket.gethostname(), "since": since, "started": _started(os.getpid())}
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except ValueError:
-        record = {}
-    return record if isinstance(record, dict) else {}
-
-
-def _is_dead(record: dict[str, Any]) -> bool:
-    pid = record.get("pid")
-    if record.get("host") != socket.gethostname() or type(pid) is not int or pid <= 0:
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return record.get("started") not in (None, "", _started(pid))  # else the number is a younger process's now
-
-
-def _started(pid: int) -> str:
-    """When a process began, in clock ticks since boot (Linux; empty elsewhere)."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return ""
+def _keep_touching(path: Path, done: Event) -> None:
+    while not done.wait(TOUCH_SECONDS):
+        with suppress(OSError):  # Drive may be away for a while
+            if is_own(path):
+                os.utime(path)
 
 
 def _set_aside(path: Path, seen: dict[str, Any]) -> None:
-    """Remove the lock just read; if another process took it over meanwhile, give it back."""
+    """Remove the lock just read; if another process took it over or touched it meanwhile, give it back."""
     aside = path.with_name(f"{path.name}.partial-{uuid.uuid4().hex[:8]}")
     try:
         os.rename(path, aside)
     except FileNotFoundError:
         return
-    if _read(aside) != seen and not path.exists():
+    if read(aside) != seen and not path.exists():
         os.rename(aside, path)
     else:
         aside.unlink()
 
 
-def _release(path: Path) -> None:
-    record = _read(path) or {}
-    if (record.get("pid"), record.get("host")) == (os.getpid(), socket.gethostname()):
-        path.unlink(missing_ok=True)
-
-
 def _busy(path: Path, record: dict[str, Any]) -> SessionError:
     who = f"process {record.get('pid', '?')} on {record.get('host', 'an unknown host')}"
+    end = ends(record)
     return SessionError(
         f"session {path.parent.name!r} is being written by {who} since {record.get('since', 'an unknown time')}",
-        f"wait for it or stop it; if it no longer runs, delete {path} and run again",
+        "wait for it or stop it" + (f"; if it is gone, run this again after {_clock(end)}" if end < math.inf else ""),
     )
+
+
+def _clock(moment: float) -> str:
+    return f"{datetime.fromtimestamp(moment, UTC):%H:%M:%S} UTC"
