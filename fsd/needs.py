@@ -46,8 +46,10 @@ def base_folder(session: Session) -> Path:
 
 
 def need_training(session: Session) -> None:
-    """SessionError unless the session has a checkpoint."""
-    if not any(checkpoint.list_checkpoints(session.checkpoints, stage) for stage in checkpoint.STAGES):
+    """SessionError unless the session has a checkpoint of a stage that the recipe wants."""
+    recipe = session.recipe()
+    wanted = [stage for stage in checkpoint.STAGES if getattr(recipe, stage).steps]
+    if not any(checkpoint.list_checkpoints(session.checkpoints, stage) for stage in wanted):
         raise SessionError(f"nothing is trained yet in session {session.name!r}", "run train_unet first")
 
 

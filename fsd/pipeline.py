@@ -140,21 +140,22 @@ def save_ckpt(session: Session, format: str = "safetensors", dtype: str = "fp16"
     step: one saved step, such as unet-000500 (default: the newest).
     """
     from fsd.weights.ckpt import save_ckpt as save
-    from fsd.weights.model import model_parts
+    from fsd.weights.model import trained_model
 
     need_training(session)
     recipe = session.recipe()
-    parts = model_parts(base_folder(session), session.checkpoints, report.say, step)
+    model = trained_model(base_folder(session), session.checkpoints, recipe, report.say, step)
     name = f"{session.name}-{step}" if step else session.name
     metadata = {"modelspec.title": session.name, "fsd.recipe": recipe.fingerprint()}
     with writing(session):
         saved = save(
-            parts,
+            model.parts,
             session.folder / f"{name}.{one_of('format', format, 'safetensors', 'ckpt')}",
             dtype=one_of("dtype", dtype, "fp16", "fp32"),
             metadata=metadata,
         )
-    text = f"{saved.path}\n{report.human_bytes(saved.size_bytes)}, {saved.tensors} tensors, SHA-256 {saved.sha256}"
+    size = f"{report.human_bytes(saved.size_bytes)}, {saved.tensors} tensors, SHA-256 {saved.sha256}"
+    text = f"{saved.path}\n{model.as_text(recipe)}\n{size}"
     return Result(text, ckpt=str(saved.path), size_bytes=saved.size_bytes, tensors=saved.tensors, sha256=saved.sha256)
 
 

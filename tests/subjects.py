@@ -72,9 +72,11 @@ def train_a_little(session: Session) -> None:
     from diffusers import UNet2DConditionModel
     from transformers import CLIPTextModel
 
+    from fsd.weights.base_model import base_fingerprint
     from fsd.weights.checkpoint import save_checkpoint
 
     recipe = session.recipe()
+    facts = {"run": {"base model": base_fingerprint(Path(recipe.base_model))}}
     kinds = {"text_encoder": CLIPTextModel, "unet": UNet2DConditionModel}
     for stage, kind in kinds.items():
         network = kind.from_pretrained(Path(recipe.base_model) / stage).float()
@@ -84,7 +86,7 @@ def train_a_little(session: Session) -> None:
                 weight += 0.3 * weight.std() * torch.randn(weight.shape, generator=random) if weight.numel() > 1 else 0
         steps = getattr(recipe, stage).steps
         write = lambda folder, network=network, stage=stage: network.save_pretrained(folder / stage)  # noqa: E731
-        save_checkpoint(session.checkpoints, stage, steps, True, {}, write)
+        save_checkpoint(session.checkpoints, stage, steps, True, facts, write)
 
 
 def _spread(index: int, step: int) -> float:

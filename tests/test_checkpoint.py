@@ -8,8 +8,13 @@ from pathlib import Path
 import pytest
 
 from fsd.errors import MachineError, WeightsError
+from fsd.recipe import Recipe
 from fsd.weights import checkpoint
-from fsd.weights.model import model_parts
+from fsd.weights.base_model import base_fingerprint
+from fsd.weights.model import TrainedModel, trained_model
+
+NO_BASE = Path("no base model")
+FACTS = {"run": {"base model": base_fingerprint(NO_BASE)}}
 
 
 def save(folder: Path, step: int, stage: str = "unet", done: bool = False) -> checkpoint.Checkpoint:
@@ -18,7 +23,7 @@ def save(folder: Path, step: int, stage: str = "unet", done: bool = False) -> ch
         (inside / stage / "weights.safetensors").write_bytes(b"weights %d" % step)
         (inside / "optimizer.safetensors").write_bytes(b"state")
 
-    return checkpoint.save_checkpoint(folder, stage, step, done, {"seed": 1}, write)
+    return checkpoint.save_checkpoint(folder, stage, step, done, FACTS, write)
 
 
 def test_saved_is_found_again_with_its_facts(tmp_path: Path) -> None:
@@ -26,7 +31,7 @@ def test_saved_is_found_again_with_its_facts(tmp_path: Path) -> None:
     saved = save(tmp_path, 4, done=True)
     found = checkpoint.newest_checkpoint(tmp_path, "unet", print)
     assert found == saved
-    assert (found.name, found.step, found.done, found.facts) == ("unet-000004", 4, True, {"seed": 1})
+    assert (found.name, found.step, found.done, found.facts) == ("unet-000004", 4, True, FACTS)
     assert checkpoint.is_done(tmp_path, "unet")
     assert not checkpoint.is_done(tmp_path, "text_encoder")
     assert checkpoint.newest_checkpoint(tmp_path, "text_encoder", print) is None
@@ -58,6 +63,7 @@ def test_a_damaged_one_is_named_and_the_one_before_it_taken(tmp_path: Path, dama
     assert checkpoint.newest_checkpoint(tmp_path, "unet", said.append) == before
     assert len(said) == 1
     assert "unet-000004 is damaged" in said[0]
+    assert said[0].endswith("; going back to unet-000002")
     with pytest.raises(WeightsError, match="unet-000004"):
         checkpoint.verify_checkpoint(newest.folder)
 
@@ -98,16 +104,62 @@ def test_freeing_space_keeps_one_and_drops_its_optimizer_only_when_done(tmp_path
     assert checkpoint.verify_checkpoint(done.folder).step == 6
 
 
+def open_model(checkpoints: Path, named: str = "", base: Path = NO_BASE, **settings: int) -> TrainedModel:
+    return trained_model(base, checkpoints, Recipe().changed(**settings), print, named)
+
+
 def test_the_trained_model_is_the_base_with_the_newest_parts(tmp_path: Path) -> None:
-    base, checkpoints = tmp_path / "base", tmp_path / "checkpoints"
-    save(checkpoints, 2)
-    save(checkpoints, 4)
-    save(checkpoints, 3, "text_encoder")
-    parts = model_parts(base, checkpoints, print)
-    assert parts["unet"] == checkpoints / "unet-000004/unet"
-    assert parts["text_encoder"] == checkpoints / "text_encoder-000003/text_encoder"
-    assert parts["vae"] == base / "vae"
-    assert model_parts(base, checkpoints, print, "unet-000002")["unet"] == checkpoints / "unet-000002/unet"
-    assert model_parts(base, checkpoints, print, "base")["unet"] == base / "unet"
-    with pytest.raises(WeightsError, match="unet-000005"):
-        model_parts(base, checkpoints, print, "unet-000005")
+    save(tmp_path, 2)
+    save(tmp_path, 4)
+    save(tmp_path, 350, "text_encoder", done=True)
+    model = open_model(tmp_path)
+    assert model.parts["unet"] == tmp_path / "unet-000004/unet"
+    assert model.parts["text_encoder"] == tmp_path / "text_encoder-000350/text_encoder"
+    assert model.parts["vae"] == NO_BASE / "vae"
+    assert model.as_text(Recipe()) == "text encoder: text_encoder-000350; UNet: unet-000004 of 1500 steps"
+    assert open_model(tmp_path, "unet-000002").parts["unet"] == tmp_path / "unet-000002/unet"
+    assert open_model(tmp_path, "base").parts["unet"] == NO_BASE / "unet"
+
+
+def test_a_stage_with_no_steps_adds_nothing_unless_it_is_named(tmp_path: Path) -> None:
+    save(tmp_path, 2, "text_encoder")
+    save(tmp_path, 4)
+    model = open_model(tmp_path, text_encoder__steps=0)
+    assert model.used.keys() == {"unet"}
+    assert model.as_text(Recipe()) == "text encoder: base; UNet: unet-000004 of 1500 steps"
+    assert open_model(tmp_path, "text_encoder-000002", text_encoder__steps=0).used.keys() == {"text_encoder", "unet"}
+
+
+def test_another_base_model_is_refused(tmp_path: Path, micro_model: Path) -> None:
+    save(tmp_path, 4)
+    with pytest.raises(WeightsError, match=r"unet-000004 was trained from another base model than .*model") as caught:
+        open_model(tmp_path, base=micro_model)
+    assert "choose the base model that it was trained from" in caught.value.hint
+
+
+def test_when_no_checkpoint_is_whole_the_base_does_not_take_its_place(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (save(tmp_path, 2).folder / "unet/weights.safetensors").write_bytes(b"weights 9")
+    with pytest.raises(WeightsError, match=r"no UNet checkpoint in .* is whole"):
+        open_model(tmp_path)
+    assert "there is none before it" in capsys.readouterr().out
+
+
+def test_only_what_is_used_is_read(tmp_path: Path) -> None:
+    older, newest = save(tmp_path, 2), save(tmp_path, 4)
+    (newest.folder / "unet/weights.safetensors").write_bytes(b"weights 9")
+    assert open_model(tmp_path, "unet-000002").used == {"unet": older}
+    with pytest.raises(WeightsError, match="unet-000004 is damaged") as caught:
+        open_model(tmp_path, "unet-000004")
+    assert "use another one" in caught.value.hint
+
+
+@pytest.mark.parametrize("named", ["unet-000005", ".", "..", ".unet-000004.partial-abc", "unet-000002/unet"])
+def test_a_name_that_no_checkpoint_has_is_answered_with_those_there_are(tmp_path: Path, named: str) -> None:
+    save(tmp_path, 2)
+    save(tmp_path, 1, "text_encoder")
+    (tmp_path / ".unet-000004.partial-abc").mkdir()
+    with pytest.raises(WeightsError, match="there is no checkpoint") as caught:
+        open_model(tmp_path, named)
+    assert caught.value.hint == "choose one of: base, text_encoder-000001, unet-000002"

@@ -25,7 +25,7 @@ from fsd.generate.sample import main, make, training_samples
 from fsd.recipe import Recipe
 from fsd.runtime.process import run_stage
 from fsd.weights.ckpt import save_ckpt
-from fsd.weights.model import model_parts
+from fsd.weights.model import trained_model
 
 FEW = Sampling(2, 5.0, 64, 64)
 
@@ -90,8 +90,8 @@ def test_checkpoints_base_and_ckpt_draw_their_own_models(
     micro_session: Session, micro_model: Path, tmp_path: Path
 ) -> None:
     train_a_little(micro_session)
-    parts = model_parts(micro_model, micro_session.checkpoints, print)
-    ckpt = save_ckpt(parts, tmp_path / "cup.safetensors", dtype="fp32").path
+    model = trained_model(micro_model, micro_session.checkpoints, micro_session.recipe(), print)
+    ckpt = save_ckpt(model.parts, tmp_path / "cup.safetensors", dtype="fp32").path
 
     def draw(model: str) -> np.ndarray:
         asked = PictureRequest(seeds=(1,), steps=2, model=model, destination=str(tmp_path / "out"))

@@ -16,7 +16,7 @@ from fsd.errors import WeightsError
 from fsd.recipe import Recipe
 from fsd.runtime import report
 from fsd.weights.base_model import find_base_model
-from fsd.weights.model import base_parts, model_parts
+from fsd.weights.model import base_parts, trained_model
 
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it warns about image processors that nothing here uses
 
@@ -35,10 +35,10 @@ def open_model(session: Session, recipe: Recipe, model: str) -> Model:
     base = find_base_model(recipe.base_model or recipe.family)
     if Path(model).suffix in CKPT_SUFFIXES:
         return Model(load_ckpt(base, Path(model).expanduser()), Path(model).stem, True)
-    parts = model_parts(base, session.checkpoints, report.say, model)
-    trained = sorted(folder.parent.name for folder in parts.values() if folder.parent != base)
-    name = "+".join([session.name, *trained]) if trained else recipe.base_model or recipe.family
-    return Model(load_pipeline(base, parts), name, bool(trained))
+    found = trained_model(base, session.checkpoints, recipe, report.say, model)
+    used = [checkpoint.name for checkpoint in found.used.values()]
+    name = "+".join([session.name, *used]) if used else recipe.base_model or recipe.family
+    return Model(load_pipeline(base, found.parts), name, bool(used))
 
 
 def open_base(recipe: Recipe) -> Model:

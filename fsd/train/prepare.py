@@ -25,7 +25,7 @@ from fsd.train.metrics import Metrics, draw_loss
 from fsd.train.noise import load_schedule
 from fsd.weights.base_model import base_fingerprint, find_base_model
 from fsd.weights.checkpoint import STAGES, Checkpoint, newest_checkpoint
-from fsd.weights.model import base_parts
+from fsd.weights.model import base_parts, stage_checkpoint
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,7 @@ def _origin(session: Session, stage: str, fork: bool) -> Origin:
     base = find_base_model(recipe.base_model or recipe.family)
     parts = base_parts(base)
     identity = _identity(session, recipe, stage, base)
-    first = newest_checkpoint(session.checkpoints, "text_encoder", report.say) if stage == "unet" else None
-    if first:
+    if stage == "unet" and (first := stage_checkpoint(base, session.checkpoints, recipe, "text_encoder", report.say)):
         parts["text_encoder"] = first.folder / "text_encoder"
         identity["trained text encoder"] = base_fingerprint(first.folder)
     facts = {"run": identity, "machine": _machine()}

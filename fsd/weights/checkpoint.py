@@ -72,7 +72,7 @@ def save_checkpoint(
 
 def verify_checkpoint(folder: Path) -> Checkpoint:
     """The checkpoint in `folder`, every file read and compared; WeightsError naming the first fault otherwise."""
-    hint = "an older checkpoint is used if there is one"
+    hint = "use another one; without a name the newest whole one of its stage is used"
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         listed = manifest["files"]
@@ -97,11 +97,12 @@ def list_checkpoints(checkpoints: Path, stage: str) -> list[Path]:
 
 def newest_checkpoint(checkpoints: Path, stage: str, say: Callable[[str], None]) -> Checkpoint | None:
     """The newest checkpoint of a stage that is whole, or None; each damaged one passed over is said."""
-    for folder in reversed(list_checkpoints(checkpoints, stage)):
+    left = list_checkpoints(checkpoints, stage)
+    while left:
         try:
-            return verify_checkpoint(folder)
+            return verify_checkpoint(left.pop())
         except WeightsError as fault:
-            say(f"{fault.message}; going back to the one before it")
+            say(f"{fault.message}; " + (f"going back to {left[-1].name}" if left else "there is none before it"))
     return None
 
 

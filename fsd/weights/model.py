@@ -3,11 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from fsd.errors import WeightsError
-from fsd.weights.base_model import PARTS
-from fsd.weights.checkpoint import STAGES, newest_checkpoint, verify_checkpoint
+from fsd.recipe import Recipe
+from fsd.weights.base_model import PARTS, base_fingerprint
+from fsd.weights.checkpoint import STAGES, Checkpoint, list_checkpoints, newest_checkpoint, verify_checkpoint
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """base: the base model's folder. used: by stage, the checkpoints whose parts take the base model's place."""
+
+    base: Path
+    used: dict[str, Checkpoint]
+
+    @property
+    def parts(self) -> dict[str, Path]:
+        """The folder of each part."""
+        return base_parts(self.base) | {stage: found.folder / stage for stage, found in self.used.items()}
+
+    def as_text(self, recipe: Recipe) -> str:
+        """What it is made of, for people: "text encoder: base; UNet: unet-000500 of 1500 steps"."""
+
+        def one(stage: str) -> str:
+            found = self.used.get(stage)
+            if found is None or found.done:
+                return found.name if found else "base"
+            return f"{found.name} of {getattr(recipe, stage).steps} steps"
+
+        return "; ".join(f"{title}: {one(stage)}" for stage, title in STAGES.items())
 
 
 def base_parts(base: Path) -> dict[str, Path]:
@@ -15,21 +41,39 @@ def base_parts(base: Path) -> dict[str, Path]:
     return {part: base / part for part in PARTS}
 
 
-def model_parts(base: Path, checkpoints: Path, say: Callable[[str], None], checkpoint: str = "") -> dict[str, Path]:
-    """The folder of each part of the trained model: the newest whole checkpoint of each stage over the base model.
+def trained_model(
+    base: Path, checkpoints: Path, recipe: Recipe, say: Callable[[str], None], named: str = ""
+) -> TrainedModel:
+    """The newest whole checkpoint of each stage over the base model; a stage with 0 steps in the recipe has no part in it.
 
-    checkpoint: the name of one ("unet-000500") to take instead of its stage's newest; "base" takes none at all.
+    named: a checkpoint ("unet-000500") to take instead of its stage's newest; "base" takes none at all. Raises
+    WeightsError when it is not there, when none of a stage is whole, and when one was trained from another base model.
     """
-    parts = base_parts(base)
-    if checkpoint == "base":
-        return parts
-    chosen = {stage: newest_checkpoint(checkpoints, stage, say) for stage in STAGES}
-    if checkpoint:
-        if not (checkpoints / checkpoint).is_dir():
-            known = sorted(folder.name for folder in checkpoints.glob("*-*") if folder.is_dir())
-            raise WeightsError(
-                f"there is no checkpoint {checkpoint!r} in {checkpoints}", f"choose one of: base, {', '.join(known)}"
-            )
-        picked = verify_checkpoint(checkpoints / checkpoint)
-        chosen[picked.stage] = picked
-    return parts | {stage: found.folder / stage for stage, found in chosen.items() if found}
+    if named == "base":
+        return TrainedModel(base, {})
+    known = [folder.name for stage in STAGES for folder in list_checkpoints(checkpoints, stage)]
+    if named and named not in known:
+        hint = f"choose one of: {', '.join(['base', *known])}"
+        raise WeightsError(f"there is no checkpoint {named!r} in {checkpoints}", hint)
+    found = {stage: stage_checkpoint(base, checkpoints, recipe, stage, say, named) for stage in STAGES}
+    return TrainedModel(base, {stage: one for stage, one in found.items() if one})
+
+
+def stage_checkpoint(
+    base: Path, checkpoints: Path, recipe: Recipe, stage: str, say: Callable[[str], None], named: str = ""
+) -> Checkpoint | None:
+    """The checkpoint that a stage adds to the model in the folder `base`; None where it adds nothing. As `trained_model`."""
+    there = list_checkpoints(checkpoints, stage)
+    if checkpoints / named in there:
+        found: Checkpoint | None = verify_checkpoint(checkpoints / named)
+    elif there and getattr(recipe, stage).steps:
+        found = newest_checkpoint(checkpoints, stage, say)
+    else:
+        return None
+    if found is None:
+        hint = "train the stage again; the base model in its place would not be your model"
+        raise WeightsError(f"no {STAGES[stage]} checkpoint in {checkpoints} is whole", hint)
+    if found.facts.get("run", {}).get("base model") != base_fingerprint(base):
+        hint = "choose the base model that it was trained from, or train in a new session"
+        raise WeightsError(f"{found.name} was trained from another base model than {base}", hint)
+    return found
