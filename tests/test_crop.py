@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,10 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from fsd.data.box import centre_box, rescaled
 from fsd.data.contact_sheet import contact_sheet
-from fsd.data.crop import Crop, best_crop, centre_box, crop_photos, read_crops, set_box
-from fsd.data.decode import open_photo
+from fsd.data.crop import Crop, best_crop, crop_photos, read_crops, set_box
+from fsd.data.dataset import training_photos
+from fsd.data.decode import MAX_SIDE_PX, open_photo, opened_size
 from fsd.data.faces import Area, find_faces
+from fsd.data.framing import around_faces
 from fsd.data.photos import add_photos
 from fsd.data.session import Session, create
 from fsd.errors import SessionError
@@ -147,6 +151,14 @@ def test_a_face_that_does_not_fit_is_left_out_not_cut() -> None:
         assert holds(crop, face) or face[0] >= right or face[2] <= left
 
 
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_the_square_moves_aside_for_another_face(mirrored: bool) -> None:
+    faces, box = [(100.0, 100.0, 220.0, 240.0), (306.0, 120.0, 366.0, 200.0)], (6, 0, 300)
+    if mirrored:
+        faces, box = [(900 - right, top, 900 - left, bottom) for left, top, right, bottom in faces], (594, 0, 300)
+    assert around_faces(faces, (900, 300), 64) == box
+
+
 def test_a_small_face_is_brought_near() -> None:
     canvas = Image.new("RGB", (2400, 1800), (90, 120, 140))
     canvas.paste(astronaut().crop((120, 0, 370, 250)), (1000, 700))
@@ -191,16 +203,58 @@ def test_only_missing_squares_are_found(session: Session, monkeypatch: pytest.Mo
     first = crop_photos(session)
     assert sorted(first) == ["0.png", "1.png", "2.png"]
     record = json.loads(session.crops_path.read_text())
-    assert set(record["0.png"]) == {"box", "by", "size"}
+    assert set(record["0.png"]) == {"box", "by", "size", "sha256"}
     monkeypatch.setattr("fsd.data.crop.best_crop", None)
     assert crop_photos(session) == first
 
 
 def test_a_box_by_hand(session: Session) -> None:
     crop = set_box(session, "0.png", 5, 6, 70)
-    assert crop == Crop((5, 6, 70), "hand", (120, 80))
+    assert crop == Crop((5, 6, 70), "hand", (120, 80), crop.sha256)
     assert crop_photos(session)["0.png"] == crop
     assert read_crops(session)["0.png"].by == "hand"
+
+
+def test_a_square_goes_with_its_photo(session: Session, tmp_path: Path) -> None:
+    set_box(session, "0.png", 5, 6, 70)
+    moved = {path.name: path.rename(tmp_path / path.name) for path in session.instance_images.iterdir()}
+    Image.new("RGB", (40, 40)).save(session.instance_images / "0.png")
+    assert crop_photos(session)["0.png"].box == (0, 0, 40)
+    assert set(read_crops(session)) == {"0.png", "1.png"}
+    set_box(session, "0.png", 1, 2, 20)
+    moved["0.png"].rename(session.instance_images / "0.png")
+    assert crop_photos(session)["0.png"].size == (120, 80)
+
+
+def test_boxes_are_in_pixels_of_the_upright_photo(session: Session) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for number, kind in enumerate(("jpg", "tif", "png")):
+        image = Image.new("RGB", (6000, 5000), (90 * number, 0, 0))
+        image.paste("white", (1000, 1000, 2000, 2500))
+        image.save(session.instance_images / f"big.{kind}", exif=exif)
+    for path in sorted(session.instance_images.glob("big.*")):
+        assert set_box(session, path.name, 500, 2000, 3000).size == (5000, 6000)
+        with pytest.raises(SessionError) as caught:
+            set_box(session, path.name, 0, 0, 5001)
+        assert "5000 x 6000" in caught.value.hint
+    boxes = {photo.path.name: photo.box for photo in training_photos(session)}
+    scale = MAX_SIDE_PX / 6000
+    assert (
+        boxes["big.jpg"] == boxes["big.tif"] == boxes["big.png"] == tuple(round(at * scale) for at in (500, 2000, 3000))
+    )
+    session.crops_path.unlink()
+    found = crop_photos(session)["big.jpg"]
+    assert (found.size, found.box[2]) == ((5000, 6000), 5000)
+
+
+@pytest.mark.parametrize("size", [(5, 9), (5000, 3999), (1, 9000), (4096, 4096)])
+def test_a_rescaled_box_is_inside(size: tuple[int, int]) -> None:
+    side = min(size)
+    for left, top in ((0, 0), (size[0] - side, size[1] - side)):
+        small = opened_size(size)
+        box = rescaled((left, top, side), size, small)
+        assert box[2] >= 1 and min(box) >= 0 and box[0] + box[2] <= small[0] and box[1] + box[2] <= small[1]
 
 
 BAD_BOXES = [("0.png", -1, 0, 64), ("0.png", 60, 0, 80), ("0.png", 0, 0, 81), ("0.png", 0, 0, 3), ("0.png", 0, 0, 0)]
@@ -233,11 +287,25 @@ def test_damaged_crops(session: Session, content: str) -> None:
     assert "delete it" in caught.value.hint
 
 
+def sheet_order(session: Session) -> Callable[[Path], tuple[bool, str]]:
+    return lambda path: (path.parent == session.held_out_images, path.name)
+
+
 def test_the_contact_sheet_shows_every_photo(session: Session, tmp_path: Path) -> None:
     path = contact_sheet(session)
     sheet = Image.open(path)
     assert path.parent == session.folder
     assert sheet.format == "PNG"
     assert sheet.width == 3 * 250 + 10
+    photos = sorted([*session.instance_images.iterdir(), *session.held_out_images.iterdir()], key=sheet_order(session))
+    for index, photo in enumerate(photos):
+        image, crop = open_photo(photo), crop_photos(session)[photo.name]
+        scale, corner = 240 / max(image.size), (10 + 250 * index, 10)
+        offset = [at + (240 - side * scale) / 2 for at, side in zip(corner, image.size, strict=True)]
+        for x, y in ((0.3, 0.3), (0.5, 0.7), (0.8, 0.4)):  # inside the square, which is shown undimmed
+            place = [crop.box[0] + x * crop.box[2], crop.box[1] + y * crop.box[2]]
+            shown = sheet.getpixel(tuple(round(at + value * scale) for at, value in zip(offset, place, strict=True)))
+            expected = image.getpixel((round(place[0]), round(place[1])))
+            assert np.abs(np.subtract(shown, expected)).max() < 40, (photo.name, x, y)
     with pytest.raises(SessionError, match="no photos"):
         contact_sheet(create(tmp_path, "empty"))

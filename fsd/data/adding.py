@@ -84,7 +84,7 @@ class Adding:
         if same := self._same_bytes(content):
             self._caption(same, caption)
             raise SessionError(f"the same bytes are there already, as {same}")
-        photo, kind = decode(content, entry.name)
+        photo, kind, _ = decode(content, entry.name)
         name = self._free_name(entry.name, kind)
         path = self.stage / name
         path.write_bytes(content)

@@ -7,8 +7,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from fsd.data.crop import centre_box, crop_photos
-from fsd.data.decode import Box, open_photo
+from fsd.data.box import Box, centre_box, rescaled
+from fsd.data.crop import Crop, crop_photos
+from fsd.data.decode import open_photo, opened_size
 from fsd.data.folder import Session
 from fsd.data.names import photo_files
 from fsd.data.prompt import prompt_of, read_caption
@@ -63,7 +64,11 @@ def _photos(session: Session, folder: Path) -> list[TrainingPhoto]:
     paths = photo_files(folder)
     crops = crop_photos(session) if paths else {}
     recipe = session.recipe()
-    return [TrainingPhoto(path, crops[path.name].box, prompt_of(session, path.name, recipe).text) for path in paths]
+    return [TrainingPhoto(path, _box(crops[path.name]), prompt_of(session, path.name, recipe).text) for path in paths]
+
+
+def _box(crop: Crop) -> Box:
+    return rescaled(crop.box, crop.size, opened_size(crop.size))
 
 
 def _class_prompt(path: Path) -> str:

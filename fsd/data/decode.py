@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from io import BytesIO
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
-from fsd.errors import SessionError
+from fsd.data.box import Box
+from fsd.errors import MachineError, SessionError
 
 if TYPE_CHECKING:
     from PIL import Image as Pil
@@ -23,10 +24,15 @@ MAX_DECODED_PIXELS = 120_000_000
 
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "BMP", "DIB", "TIFF", "HEIF")
 READABLE = "JPEG, PNG, WebP, AVIF, BMP, TIFF, HEIC"
-Box = tuple[int, int, int]
-"""(left, top, side) of a square, in pixels of the photo as `open_photo` returns it."""
-
 _OTHERS = {b"GIF8": "a GIF", b"%PDF": "a PDF", b"PK\x03\x04": "a zip", b"<svg": "an SVG drawing", b"<?xm": "XML"}
+
+
+class Decoded(NamedTuple):
+    """A photo in RGB. kind: its format, such as "JPEG". size: (width, height) upright, in pixels of the file itself."""
+
+    photo: Pil.Image
+    kind: str
+    size: tuple[int, int]
 
 
 def open_photo(path: Path, max_side_px: int = MAX_SIDE_PX) -> Pil.Image:
@@ -34,17 +40,22 @@ def open_photo(path: Path, max_side_px: int = MAX_SIDE_PX) -> Pil.Image:
 
     Its pixels are counted in the header before any is decoded. SessionError when it cannot be read.
     """
+    return read_photo(path, max_side_px).photo
+
+
+def read_photo(path: Path, max_side_px: int = MAX_SIDE_PX) -> Decoded:
+    """What `open_photo` gives, with the file's format and full size."""
     try:
         with path.open("rb") as stream:
-            return decode(stream, path.name, max_side_px)[0]
+            return decode(stream, path.name, max_side_px)
     except OSError as error:
         raise SessionError(
             f"{path} cannot be read: {error.strerror or error}", "check that the file is there"
         ) from None
 
 
-def decode(source: bytes | BinaryIO, name: str, max_side_px: int = MAX_SIDE_PX) -> tuple[Pil.Image, str]:
-    """(RGB photo, format such as "JPEG") from a file's bytes; SessionError naming `name` and the reason."""
+def decode(source: bytes | BinaryIO, name: str, max_side_px: int = MAX_SIDE_PX) -> Decoded:
+    """The photo in a file's bytes; SessionError naming `name` and the reason."""
     stream = BytesIO(source) if isinstance(source, bytes) else source
     hint = "open it in a picture viewer and save it anew, or leave it out"
     with _own_pixel_limit(), warnings.catch_warnings():
@@ -68,11 +79,17 @@ def square(photo: Pil.Image, box: Box, resolution_px: int) -> Pil.Image:
     return photo.resize((resolution_px, resolution_px), Image.Resampling.LANCZOS, cut, reducing_gap=3.0)
 
 
+def opened_size(size: tuple[int, int]) -> tuple[int, int]:
+    """The size, within a pixel, at which `open_photo` gives a photo of that full size."""
+    scale = min(1, MAX_SIDE_PX / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
 class _Refused(Exception):
     """Why a file is not used, in words for the user."""
 
 
-def _decode(stream: BinaryIO, max_side_px: int) -> tuple[Pil.Image, str]:
+def _decode(stream: BinaryIO, max_side_px: int) -> Decoded:
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     Image.init()
@@ -85,7 +102,7 @@ def _decode(stream: BinaryIO, max_side_px: int) -> tuple[Pil.Image, str]:
         photo = Image.open(stream, formats=[name for name in FORMATS if name != "HEIF" or heif])
     except UnidentifiedImageError:
         raise _Refused(_not_a_photo(head, heif)) from None
-    kind = str(photo.format)
+    kind, size = str(photo.format), photo.size
     _bound(photo, max_side_px)
     photo.seek(0)  # of an animation the first frame
     photo.load()
@@ -93,7 +110,7 @@ def _decode(stream: BinaryIO, max_side_px: int) -> tuple[Pil.Image, str]:
     rgb = _to_rgb(upright)
     if max(rgb.size) > max_side_px:
         rgb.thumbnail((max_side_px, max_side_px), Image.Resampling.LANCZOS, reducing_gap=3.0)
-    return rgb, kind
+    return Decoded(rgb, kind, size if upright.size == photo.size else size[::-1])
 
 
 def _bound(photo: Pil.Image, max_side_px: int) -> None:
@@ -169,8 +186,10 @@ def _register_heif() -> bool:
 @contextmanager
 def _own_pixel_limit() -> Iterator[None]:
     """Pillow's limit on pixels put aside: `_bound` counts them itself, and knows what a JPEG is reduced to."""
-    from PIL import Image
-
+    try:
+        from PIL import Image
+    except ImportError:
+        raise MachineError("Pillow is not installed", "pip install pillow") from None
     before = Image.MAX_IMAGE_PIXELS
     Image.MAX_IMAGE_PIXELS = None
     try:
