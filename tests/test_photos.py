@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
+import sys
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -12,12 +14,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms, ImageDraw
+from PIL import Image, ImageCms, ImageDraw, ImageEnhance
 
 from fsd.data import decode
 from fsd.data.looks import look
+from fsd.data.names import photo_files
 from fsd.data.photos import AddReport, add_photos, open_photo, square
-from fsd.data.session import Session, create
+from fsd.data.prompt import prompt_of
+from fsd.data.session import Session, create, describe
 from fsd.errors import MachineError, SessionError
 from fsd.recipe import Recipe
 
@@ -151,6 +155,13 @@ def test_embedded_profiles(tmp_path: Path) -> None:
         assert np.abs(np.asarray(open_photo(tmp_path / "a")).astype(int) - np.asarray(scene())).max() <= 2
 
 
+def test_colours_are_read_by_the_embedded_profile(tmp_path: Path) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    swapped = profile.replace(b"rXYZ", b"XXXX").replace(b"bXYZ", b"rXYZ").replace(b"XXXX", b"bXYZ")
+    (tmp_path / "a").write_bytes(encoded(Image.new("RGB", (40, 40), (255, 0, 0)), "PNG", icc_profile=swapped))
+    assert np.abs(np.subtract(open_photo(tmp_path / "a").getpixel((5, 5)), (0, 0, 255))).max() < 40
+
+
 def test_huge_photos_are_bounded_before_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "big.jpg").write_bytes(encoded(Image.new("RGB", (3000, 1500), "red"), "JPEG"))
     (tmp_path / "big.png").write_bytes(encoded(Image.new("L", (3000, 1500)), "PNG"))
@@ -204,6 +215,21 @@ def test_what_is_refused_is_listed(session: Session, name: str) -> None:
     assert not [p for p in session.folder.iterdir() if "partial" in p.name or "lock" in p.name]
 
 
+def test_without_pillow_one_error_says_so(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(MachineError, match="Pillow is not installed") as caught:
+        add_photos(session, {"a.jpg": good_jpeg})
+    assert caught.value.hint == "pip install pillow"
+    assert not list(session.instance_images.iterdir())
+
+
+def test_every_format_is_one_that_the_oldest_pillow_knows() -> None:
+    declared = next(
+        line for line in (Path(__file__).parents[1] / "setup.py").read_text().split('"') if "pillow>" in line
+    )
+    assert declared == "pillow>=11.3"  # the first to read AVIF, and as old as what notebooks come with
+
+
 BAD_SOURCES: dict[str, tuple[object, str]] = {
     "missing": ("/no/such/folder", "/no/such/folder"),
     "empty text": ("", "''"),
@@ -211,6 +237,10 @@ BAD_SOURCES: dict[str, tuple[object, str]] = {
     "no entries": ({}, "the upload"),
     "no files": ([], "0 files"),
     "not bytes": ({"a.jpg": "text"}, "a.jpg"),
+    "nobody's home": ("~no-such-user/photos", "~no-such-user/photos"),
+    "far too long": ("x" * 300, "name too long"),
+    "below a file": (__file__ + "/photos", "is a file"),
+    "a null byte": ("a\0b", "null"),
 }
 
 
@@ -262,6 +292,17 @@ def test_zips_are_read_safely(session: Session, tmp_path: Path) -> None:
     unchanged(session, path, "../../escape.jpg")
     path.write_bytes(b"PK no zip")
     unchanged(session, path, "photos.zip")
+
+
+def test_an_uploaded_zip_is_opened(session: Session) -> None:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("trip/a.jpg", good_jpeg)
+        archive.writestr("trip/a.txt", "on the beach")
+        archive.writestr("__MACOSX/trip/._a.jpg", b"x")
+    report = add_photos(session, {"Photos.ZIP": stream.getvalue(), "b.png": encoded(scene(1), "PNG"), "c.zip": b"no"})
+    assert (sorted(report.added), report.captions) == (["a.jpg", "b.png"], ["a.jpg"])
+    assert [name for name, reason in report.skipped if "not a zip" in reason] == ["c.zip"]
 
 
 def folder_of(tmp_path: Path) -> Path:
@@ -326,6 +367,25 @@ def test_files_and_names_that_clash(session: Session, tmp_path: Path) -> None:
     assert add_photos(session, {"DOG 7.JPG": encoded(scene(5), "JPEG")}).added == ["DOG 7 (4).JPG"]
 
 
+def test_photos_of_one_stem_keep_their_own_captions(session: Session) -> None:
+    photos = {"a.jpg": encoded(scene(0), "JPEG"), "a.png": encoded(scene(1), "PNG")}
+    report = add_photos(session, {**photos, "a.jpg.txt": b"first", "a.png.txt": b"second", "a.txt": b"of none"})
+    assert report.added == ["a.jpg", "a (2).png"]
+    assert report.skipped == [("a.txt", "a text without a photo of its name")]
+    assert "a.png was named a (2).png, for a is taken" in report.warnings
+    assert [prompt_of(session, name).text for name in report.added] == ["first", "second"]
+    (session.captions / "b.txt").write_text("of a photo that is gone")
+    assert add_photos(session, {"A.webp": encoded(scene(2), "WEBP")}).added == ["A (3).webp"]
+    assert add_photos(session, {"B.png": encoded(scene(3), "PNG")}).added == ["B (2).png"]
+    assert describe(session)["captions"] == 2
+
+
+def test_one_photo_twice_with_two_captions(session: Session) -> None:
+    report = add_photos(session, {"a.jpg": good_jpeg, "a.txt": b"first", "b.jpg": good_jpeg, "b.txt": b"second"})
+    assert prompt_of(session, "a.jpg").text == "first"
+    assert "a.jpg keeps the caption it has; b.txt says something else" in report.warnings
+
+
 def test_near_duplicates_are_pointed_out(session: Session) -> None:
     image = scene(4, (300, 200))
     add_photos(session, {"a.png": encoded(image, "PNG")})
@@ -333,6 +393,10 @@ def test_near_duplicates_are_pointed_out(session: Session) -> None:
     report = add_photos(session, {"b.jpg": smaller, "other.png": encoded(scene(5, (300, 200)), "PNG")})
     assert report.near_duplicates == [("a.png", "b.jpg")]
     assert "a.png and b.jpg look the same; keep one" in report.warnings
+    changed = {"edge": image.crop((3, 2, 297, 198)), "light": ImageEnhance.Brightness(image).enhance(1.2)}
+    changed["turned"] = image.rotate(1)
+    report = add_photos(session, {f"{name}.png": encoded(photo, "PNG") for name, photo in changed.items()})
+    assert {("a.png", f"{name}.png") for name in changed} <= set(report.near_duplicates)
     looks = [look(scene(seed)) for seed in range(20)]
     apart = [(a ^ b).bit_count() for i, a in enumerate(looks) for b in looks[:i]]
     assert min(apart) > 8
@@ -347,6 +411,71 @@ def test_hold_out_is_spread_evenly_and_reached_once(session: Session) -> None:
     more = add_photos(session, {"new.png": encoded(scene(20), "PNG"), "04.png": source["04.png"]}, hold_out=3)
     assert (more.added, more.held_out) == (["new.png"], [])
     assert more.skipped == [("04.png", "the same bytes are there already, as 04.png")]
+
+
+def test_what_training_has_seen_is_not_held_out(session: Session) -> None:
+    first = {f"{n}.png": encoded(scene(n), "PNG") for n in range(6)}
+    add_photos(session, first)
+    (session.checkpoints / "unet-000010").mkdir()
+    (session.checkpoints / "unet-000010" / "checkpoint.json").write_text("{}")
+    later = {f"0{n}.png": encoded(scene(10 + n), "PNG") for n in range(3)}
+    assert add_photos(session, later, hold_out=2).held_out == ["00.png", "02.png"]
+    with pytest.raises(SessionError, match="2 are held out, and training has seen all other photos but 1") as caught:
+        add_photos(session, {"more.png": encoded(scene(20), "PNG")}, hold_out=4)
+    assert "at least 1 photos more" in caught.value.hint
+    assert len(list(session.instance_images.iterdir())) == 7
+
+
+def test_fewer_held_out_photos_are_not_brought_back_in_silence(session: Session) -> None:
+    source = {f"{n}.png": encoded(scene(n), "PNG") for n in range(4)}
+    add_photos(session, source, hold_out=2)
+    report = add_photos(session, source, hold_out=1)
+    assert report.warnings == ["hold_out is 1, but 2 photos are held out already; they stay so"]
+    assert add_photos(session, source).warnings == []
+
+
+@pytest.mark.parametrize("failing", [1, 2, 3, 4, 5, 6])
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), KeyboardInterrupt()])
+def test_a_failing_move_leaves_everything_as_it_was(
+    session: Session, monkeypatch: pytest.MonkeyPatch, failing: int, error: BaseException
+) -> None:
+    add_photos(session, {"0.png": encoded(scene(0), "PNG")})
+    before = {path: path.read_bytes() for path in session.folder.rglob("*") if path.is_file()}
+    replace, calls = os.replace, []
+
+    def fails(source: Path, target: Path) -> None:
+        calls.append(target.name)
+        if len(calls) == failing:
+            raise error
+        replace(source, target)
+
+    source = {f"{n}.png": encoded(scene(n), "PNG") for n in (1, 2, 3)} | {f"{n}.txt": b"a caption" for n in (1, 2)}
+    monkeypatch.setattr("os.replace", fails)
+    with pytest.raises((MachineError, KeyboardInterrupt)):
+        add_photos(session, source, hold_out=3)
+    monkeypatch.undo()
+    assert {path: path.read_bytes() for path in session.folder.rglob("*") if path.is_file()} == before
+    assert len(add_photos(session, source, hold_out=3).added) == 3
+
+
+def test_what_a_killed_add_left_is_cleared(session: Session) -> None:
+    left = session.folder / ".photos.partial-0123abcd"
+    left.mkdir()
+    (left / "a.jpg").write_bytes(good_jpeg)
+    add_photos(session, {"a.jpg": good_jpeg})
+    assert not left.exists()
+
+
+def test_a_name_with_the_temporary_mark_is_a_photo(session: Session) -> None:
+    assert add_photos(session, {"cake.partial-view.jpg": good_jpeg}).added == ["cake.partial-view.jpg"]
+    assert [path.name for path in photo_files(session.instance_images)] == ["cake.partial-view.jpg"]
+
+
+@pytest.mark.parametrize("name", ["می‌خواهم.jpg", "👩‍🚀.jpg", "🫩.jpg"])
+def test_names_with_joiners_and_young_emoji_are_ordinary(session: Session, tmp_path: Path, name: str) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr(name, good_jpeg)
+    assert add_photos(session, tmp_path / "a.zip").added == [name]
 
 
 def test_a_full_disk_leaves_nothing(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:

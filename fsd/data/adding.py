@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fsd.data.copying import moved
 from fsd.data.decode import decode, open_photo
 from fsd.data.folder import Session
 from fsd.data.looks import look, pairs_alike
 from fsd.data.names import has_control, photo_files
-from fsd.data.prompt import caption_path, read_caption
+from fsd.data.prompt import caption_file, caption_path, read_caption
 from fsd.data.sources import MAX_PHOTO_BYTES, Entry, caption_of, captions_for, has_photo_suffix
 from fsd.errors import SessionError
-from fsd.runtime.files import sha256, sync, write_text
+from fsd.runtime.files import sha256, sync
 
 MAX_NAME_BYTES = 200
 _SUFFIXES = {"MPO": ".jpg", "JPEG": ".jpg", "TIFF": ".tif", "HEIF": ".heic", "DIB": ".bmp"}
@@ -51,7 +51,7 @@ class Adding:
         self.session, self.stage, self.report = session, stage, AddReport()
         self.resolution_px = session.recipe().resolution_px
         self.there = photo_files(session.instance_images) + photo_files(session.held_out_images)
-        self.taken = {path.name.casefold() for path in self.there}
+        self.taken = {path.stem.casefold() for path in (*self.there, *session.captions.glob("*.txt"))}
         self.by_size: dict[int, list[Path]] = {}
         for path in self.there:
             self.by_size.setdefault(path.stat().st_size, []).append(path)
@@ -88,7 +88,7 @@ class Adding:
         name = self._free_name(entry.name, kind)
         path = self.stage / name
         path.write_bytes(content)
-        self.taken.add(name.casefold())
+        self.taken.add(Path(name).stem.casefold())
         self.by_size.setdefault(len(content), []).append(path)
         self.report.added.append(name)
         self.looks[name] = look(photo)
@@ -105,10 +105,13 @@ class Adding:
         if not has_photo_suffix(name):
             name = f"{name}{_SUFFIXES.get(kind, '.' + kind.lower())}"
             self.report.warnings.append(f"{Path(name).stem} was named {name}, for it is a photo")
-        free, number = name, 2
-        while free.casefold() in self.taken:
-            free, number = f"{Path(name).stem} ({number}){Path(name).suffix}", number + 1
-        return free
+        stem, suffix, number = Path(name).stem, Path(name).suffix, 2
+        free = stem
+        while free.casefold() in self.taken:  # a stem of its own, for it names the caption too
+            free, number = f"{stem} ({number})", number + 1
+        if free != stem:
+            self.report.warnings.append(f"{name} was named {free}{suffix}, for {stem} is taken")
+        return free + suffix
 
     def _caption(self, name: str, caption: Entry | None) -> None:
         if caption is None:
@@ -119,11 +122,13 @@ class Adding:
             self.report.skipped.append((caption.name, refusal.message))
             return
         self.report.warnings.extend(notes)
-        target = caption_path(self.session, name)
-        if target.is_file() and read_caption(target.read_bytes(), target.name)[0] != text:
-            self.report.warnings.append(f"{name} keeps the caption it has; {caption.name} says something else")
-        elif text and not target.is_file():
+        there, file = self.texts.get(name), caption_file(self.session, name)
+        if there is None and file:
+            there = read_caption(file.read_bytes(), file.name)[0]
+        if there is None and text:
             self.texts[name] = text
+        elif there is not None and there != text:
+            self.report.warnings.append(f"{name} keeps the caption it has; {caption.name} says something else")
 
     def _find_near_duplicates(self) -> None:
         new = set(self.looks)
@@ -136,19 +141,21 @@ class Adding:
         self.report.warnings.extend(f"{a} and {b} look the same; keep one" for a, b in self.report.near_duplicates)
 
     def place(self, held_out: list[str]) -> None:
-        """Move what was taken to its place; it was decoded and synced before."""
-        folders = (self.session.instance_images, self.session.held_out_images)
-        for folder in folders:
+        """Move what was taken to its place, photos before captions: all of it or, on an error, nothing."""
+        training, held = self.session.instance_images, self.session.held_out_images
+        for folder in (training, held, self.session.captions):
             folder.mkdir(exist_ok=True)
+        moves = [(self.stage / name, (held if name in held_out else training) / name) for name in self.report.added]
+        moves += [(training / name, held / name) for name in held_out if name not in self.report.added]
         for name, text in self.texts.items():
-            write_text(caption_path(self.session, name), text + "\n")
-            self.report.captions.append(name)
-        for name in self.report.added:
-            sync(self.stage / name)
-            os.replace(self.stage / name, folders[name in held_out] / name)
-        for name in held_out:
-            if (folders[0] / name).exists():
-                os.replace(folders[0] / name, folders[1] / name)
+            target = caption_path(self.session, name)
+            staged = self.stage / target.name
+            staged.write_text(text + "\n", encoding="utf-8")
+            moves.append((staged, target))
+        for staged, _ in moves:
+            sync(staged)
+        moved(moves)
+        self.report.captions.extend(self.texts)
         self.report.held_out.extend(held_out)
 
 

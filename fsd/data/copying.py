@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
 
 from fsd.data.lock_record import LOCK_NAME
@@ -40,6 +40,15 @@ def need_space(folder: Path, needed_bytes: int) -> None:
     if needed_bytes > free:
         told = f"{needed_bytes >> 20} MiB are needed in {there}, {free >> 20} MiB are free"
         raise MachineError(told, "free some space, or choose another place")
+
+
+def moved(moves: list[tuple[Path, Path]]) -> None:
+    """Give files new names that are free, in order: all of them or, on an error, none."""
+    with ExitStack() as undo:
+        for source, target in moves:
+            os.replace(source, target)
+            undo.callback(os.replace, target, source)
+        undo.pop_all()
 
 
 @contextmanager

@@ -34,6 +34,13 @@ def check_name(name: str) -> str:
     return name
 
 
+def is_plain(name: str) -> bool:
+    """Whether a name can be that of a folder: without separators and control characters, and within 255 bytes."""
+    if not isinstance(name, str) or name in ("", ".", "..") or has_control(name) or set(name) & set("/\\"):
+        return False
+    return len(name.encode("utf-8")) <= 255
+
+
 def _fault(name: str) -> str:
     if not name.strip():
         return "is empty"
@@ -44,7 +51,7 @@ def _fault(name: str) -> str:
     if found := sorted(set(name) & set('/\\<>:"|?*')):
         return f"holds {found[0]!r}"
     if has_control(name):
-        return "holds a control or invisible character"
+        return "holds a control character"
     if name[0] in ". " or name[-1] in ". ":
         return "begins or ends with a dot or a space"
     if _RESERVED.fullmatch(name.split(".")[0].strip()):
@@ -52,9 +59,26 @@ def _fault(name: str) -> str:
     return ""
 
 
+def user_path(text: Path | str) -> Path:
+    """The absolute path that somebody gave, with ~ as their home; SessionError when there can be nothing of that name."""
+    file = None
+    try:
+        path = Path(text).expanduser().absolute()
+        file = next((place for place in path.parents if place.is_file()), None)
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (OSError, RuntimeError, ValueError) as error:
+        fault = error.strerror if isinstance(error, OSError) else error
+        raise SessionError(f"{shortened(str(text), 80)!r} cannot be used: {fault}", "check the path") from None
+    if file:
+        raise SessionError(f"there can be nothing at {path}: {file} is a file, not a folder", "check the path")
+    return path
+
+
 def has_control(text: str) -> bool:
-    """Whether a character controls rather than shows (Unicode category C: control, format, surrogate, unassigned)."""
-    return any(unicodedata.category(character)[0] == "C" for character in text)
+    """Whether a character is a control or half of a surrogate pair; joiners, as in emoji and Persian, are ordinary."""
+    return any(unicodedata.category(character) in ("Cc", "Cs") for character in text)
 
 
 def shortened(text: str, length: int = 40) -> str:

@@ -8,13 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fsd.data.adding import Adding, AddReport
-from fsd.data.decode import MAX_SIDE_PX, Box, open_photo, square
+from fsd.data.box import Box
+from fsd.data.decode import MAX_SIDE_PX, open_photo, square
 from fsd.data.folder import Session
 from fsd.data.lock import writing
 from fsd.data.names import photo_files
 from fsd.data.sources import Source, opened
 from fsd.errors import MachineError, SessionError
-from fsd.runtime.files import temporary_beside
+from fsd.runtime.files import clear_temporary, temporary_beside
 
 __all__ = ["MAX_SIDE_PX", "AddReport", "Box", "add_photos", "open_photo", "square"]
 
@@ -27,23 +28,39 @@ def add_photos(session: Session, source: Source, hold_out: int = 0) -> AddReport
     """
     if type(hold_out) is not int or hold_out < 0:
         raise SessionError(f"hold_out is {hold_out!r}, not a number of photos", "give 0 or more")
-    with writing(session), opened(source) as entries, _staging(session) as stage:
-        adding = Adding(session, stage)
-        adding.take_all(entries)
-        moved = _to_hold_out(session, adding.report.added, hold_out)
-        adding.place(moved)
+    with writing(session):
+        clear_temporary(session.folder)
+        with opened(source) as entries, _staging(session) as stage:
+            adding = Adding(session, stage)
+            adding.take_all(entries)
+            adding.place(_to_hold_out(session, adding.report, hold_out))
     return adding.report
 
 
-def _to_hold_out(session: Session, added: list[str], wanted: int) -> list[str]:
-    """The names, spread evenly over the sorted ones, that are to join held_out_images/ until it holds `wanted`."""
+def _to_hold_out(session: Session, report: AddReport, wanted: int) -> list[str]:
+    """The names, spread evenly over the sorted ones, that are to join held_out_images/ until it holds `wanted`.
+
+    Once anything is trained only photos that were just added can be held out: training has seen the others.
+    """
     held = len(photo_files(session.held_out_images))
-    names = sorted({path.name for path in photo_files(session.instance_images)} | set(added))
-    if wanted and wanted >= held + len(names):
-        fault = f"hold_out is {wanted}, but there are only {held + len(names)} photos"
+    before = [path.name for path in photo_files(session.instance_images)]
+    count = len(before) + len(report.added)
+    if wanted and wanted >= held + count:
+        fault = f"hold_out is {wanted}, but there are only {held + count} photos"
         raise SessionError(fault, "hold out fewer, or add more photos: at least one must be left to train on")
+    if 0 < wanted < held:
+        report.warnings.append(f"hold_out is {wanted}, but {held} photos are held out already; they stay so")
     missing = max(0, wanted - held)
+    seen = before if _is_trained(session) else []
+    names = sorted({*before, *report.added} - {*seen})
+    if missing > len(names):
+        fault = f"hold_out is {wanted}, {held} are held out, and training has seen all other photos but {len(names)}"
+        raise SessionError(fault, f"add at least {missing - len(names)} photos more, or start a new session")
     return [names[int((index + 0.5) * len(names) / missing)] for index in range(missing)]
+
+
+def _is_trained(session: Session) -> bool:
+    return any(session.checkpoints.glob("*/checkpoint.json")) or bool(session.ckpt_files())
 
 
 @contextmanager

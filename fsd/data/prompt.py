@@ -24,14 +24,13 @@ class Prompt:
 
 
 def prompt_of(session: Session, photo: str, recipe: Recipe | None = None, mode: str = "") -> Prompt:
-    """The prompt of a photo by its file name: captions/STEM.txt verbatim, else by `mode` (default: the session's).
+    """The prompt of a photo by its file name: its caption file verbatim, else by `mode` (default: the session's).
 
     {identifier} and {class} are filled in and runs of blanks become one. SessionError if the caption file is no text.
     """
     recipe = recipe or session.recipe()
-    path = caption_path(session, photo)
     notes: tuple[str, ...] = ()
-    if path.is_file():
+    if path := caption_file(session, photo):
         text, notes = read_caption(path.read_bytes(), path.name)
         if text:
             return Prompt(recipe.prompt(text), "caption", notes)
@@ -42,8 +41,14 @@ def prompt_of(session: Session, photo: str, recipe: Recipe | None = None, mode: 
 
 
 def caption_path(session: Session, photo: str) -> Path:
-    """Where the caption of a photo lies."""
+    """Where the caption of a photo is written."""
     return session.captions / f"{Path(photo).stem}.txt"
+
+
+def caption_file(session: Session, photo: str) -> Path | None:
+    """The caption file of a photo, also one that somebody put beside the instance images; None when there is none."""
+    written = caption_path(session, photo)
+    return next((path for path in (written, session.instance_images / written.name) if path.is_file()), None)
 
 
 def read_caption(content: bytes, name: str) -> tuple[str, tuple[str, ...]]:

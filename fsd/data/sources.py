@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from io import BytesIO
 from pathlib import Path, PurePosixPath
 from zipfile import ZipInfo
 
-from fsd.data.names import PHOTO_SUFFIXES, is_silent
+from fsd.data.names import PHOTO_SUFFIXES, is_silent, user_path
 from fsd.data.safe_zip import SafeZip
 from fsd.errors import SessionError
 
@@ -39,7 +40,7 @@ def opened(source: Source) -> Iterator[list[Entry]]:
     """Everything in the source but silent housekeeping, sorted; SessionError when it is missing or holds nothing."""
     with ExitStack() as stack:
         if isinstance(source, Mapping):
-            entries = [_uploaded(name, content) for name, content in source.items()]
+            entries = [entry for name, content in source.items() for entry in _uploaded(name, content, stack)]
             told = "the upload"
         else:
             paths: list[str | Path] = [source] if isinstance(source, str | Path) else list(source)
@@ -58,21 +59,20 @@ def captions_for(entries: list[Entry]) -> dict[tuple[str, str], Entry]:
 
 
 def caption_of(photo: Entry, captions: dict[tuple[str, str], Entry]) -> Entry | None:
-    """The `.txt` beside a photo: STEM.txt, or NAME.SUFFIX.txt."""
-    return captions.get((photo.place, Path(photo.name).stem)) or captions.get((photo.place, photo.name))
+    """The `.txt` beside a photo: NAME.SUFFIX.txt, or STEM.txt."""
+    return captions.get((photo.place, photo.name)) or captions.get((photo.place, Path(photo.name).stem))
 
 
 def _from_path(source: str | Path, stack: ExitStack) -> list[Entry]:
     if not isinstance(source, str | Path) or not str(source).strip():
         raise SessionError(f"{source!r} is not a path", "give a folder, files or a zip with your photos")
-    path = Path(source).expanduser()
+    path = user_path(source)
     if not path.exists():
         raise SessionError(f"there is no file or folder {path}", "check the path; is Drive mounted?")
     if path.is_dir():
         return [_on_disk(inner) for inner in path.iterdir()]
     if path.suffix.lower() == ".zip":
-        archive = stack.enter_context(SafeZip(path, MAX_ZIP_BYTES))
-        return [_zipped(archive, member) for member in archive.members if not is_silent(member.filename)]
+        return _zipped(stack.enter_context(SafeZip(path, MAX_ZIP_BYTES)))
     beside = [path.with_name(f"{path.stem}.txt"), path.with_name(f"{path.name}.txt")]
     texts = [] if path.suffix.lower() == ".txt" else [text for text in beside if text.is_file()]
     return [_on_disk(inner) for inner in (path, *texts)]
@@ -92,21 +92,32 @@ def _read(path: Path) -> bytes:
         raise SessionError(f"cannot be read: {error.strerror}", "check its permissions") from None
 
 
-def _zipped(archive: SafeZip, member: ZipInfo) -> Entry:
-    path = PurePosixPath(member.filename)
-    return Entry(f"{archive.path}/{path.parent}", path.name, member.file_size, partial(_joined, archive, member))
+def _zipped(archive: SafeZip) -> list[Entry]:
+    members = [(PurePosixPath(member.filename), member) for member in archive.members]
+    return [
+        Entry(f"{archive.path}/{path.parent}", path.name, member.file_size, partial(_joined, archive, member))
+        for path, member in members
+        if not is_silent(str(path))
+    ]
 
 
 def _joined(archive: SafeZip, member: ZipInfo) -> bytes:
     return b"".join(archive.chunks(member))
 
 
-def _uploaded(name: str, content: bytes) -> Entry:
+def _uploaded(name: str, content: bytes, stack: ExitStack) -> list[Entry]:
+    """The upload itself, or what is in it when it is a zip."""
     if not isinstance(name, str) or not isinstance(content, bytes | bytearray | memoryview):
         fault = f"an upload is {{name: bytes}}, not {{{name!r}: {type(content).__name__}}}"
         raise SessionError(fault, "upload the photos again")
     path = PurePosixPath(name.replace("\\", "/"))
-    return Entry(str(path.parent), path.name, len(content), partial(bytes, content))
+    fault = ""
+    if path.suffix.lower() == ".zip":
+        try:
+            return _zipped(stack.enter_context(SafeZip(Path(path), MAX_ZIP_BYTES, BytesIO(content))))
+        except SessionError as refusal:
+            fault = refusal.message
+    return [Entry(str(path.parent), path.name, len(content), partial(bytes, content), fault)]
 
 
 def has_photo_suffix(name: str) -> bool:

@@ -6,9 +6,10 @@ import hashlib
 import json
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def temporary_beside(path: Path) -> Path:
 
 def is_temporary(path: Path) -> bool:
     """Whether `path` is what an interrupted write left behind."""
-    return TEMPORARY_MARK in path.name
+    return path.name.startswith(".") and TEMPORARY_MARK in path.name
 
 
 @contextmanager
@@ -80,10 +81,13 @@ def files_under(folder: Path) -> list[Path]:
 
 
 def size_bytes(path: Path) -> int:
-    """The bytes that a file, or all files below a folder, hold."""
-    if path.is_file():
-        return path.stat().st_size
-    return sum(file.stat().st_size for file in files_under(path))
+    """The bytes that a file, or all files below a folder, hold; of a link its own, of what has just gone none."""
+    files = files_under(path) if path.is_dir() and not path.is_symlink() else [path]
+    total = 0
+    for file in files:
+        with suppress(FileNotFoundError):
+            total += file.lstat().st_size
+    return total
 
 
 def remove_folder(folder: Path) -> int:
@@ -93,10 +97,16 @@ def remove_folder(folder: Path) -> int:
     return freed
 
 
-def clear_temporary(folder: Path) -> None:
-    """Remove what interrupted writes left directly in `folder`."""
+def clear_temporary(folder: Path, untouched_s: float = 0) -> int:
+    """Remove what interrupted writes left directly in `folder`, if untouched for so long; return the bytes freed."""
+    freed = 0
     for path in folder.glob(f".*{TEMPORARY_MARK}*"):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            if time.time() - path.lstat().st_mtime < untouched_s:
+                continue
+            freed += size_bytes(path)
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink()
+    return freed
