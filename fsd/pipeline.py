@@ -88,19 +88,17 @@ def add_photos(
 def caption_photos(session: Session, mode: str = "keep", template: str = "") -> Result:
     """Settle the captions and show, for every photo, the exact prompt it will be trained with.
 
-    mode: "keep" uses the .txt files there are and the template for the rest; "template" and "file name" write a .txt
-    for every photo that has none, from the template or from the photo's name.
+    mode: "template" and "file name" write a .txt for every photo, from the template or from the photo's name; a .txt
+    that you edited stays. "keep" writes none. Photos without a .txt follow what was chosen last, at first the template.
     template: such as "photo of {identifier} {class}".
     """
     from fsd.data.captions import prompt_table, prompt_table_text, write_captions
 
     need_photos(session)
-    if template:
-        session.save_recipe(session.recipe().changed(caption_template=template))
-    if mode != "keep":
-        write_captions(session, mode)
+    done = write_captions(session, mode, template)
     rows = prompt_table(session, base_folder(session) / "tokenizer")
-    return Result(prompt_table_text(rows), prompts=[row.to_json() for row in rows])
+    text = f"{done.text()}\n{prompt_table_text(rows)}"
+    return Result(text, prompts=[row.to_json() for row in rows], written=done.written, kept=done.kept)
 
 
 def train_text_encoder(

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from PIL import Image
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
+from fsd import pipeline
 from fsd.data.captions import prompt_table, prompt_table_text, write_captions
 from fsd.data.names import file_words, identifier_in
 from fsd.data.prompt import MAX_CAPTION_BYTES, prompt_of, read_caption
 from fsd.data.session import Session, create, describe
-from fsd.errors import SessionError, WeightsError
+from fsd.errors import RecipeError, SessionError, WeightsError
 from fsd.recipe import Recipe
 
 
@@ -102,6 +104,10 @@ def test_a_caption_that_is_none(session: Session, tokenizer_folder: Path) -> Non
         prompt_table(session, tokenizer_folder)
 
 
+def texts(session: Session) -> list[str]:
+    return [path.read_text() for path in sorted(session.captions.iterdir())]
+
+
 def test_write_captions_by_template(session: Session) -> None:
     (session.captions / "plain.txt").write_text("by hand")
     report = write_captions(session)
@@ -111,14 +117,64 @@ def test_write_captions_by_template(session: Session) -> None:
     assert prompt_of(session, "mafka4 (1).png").text == "photo of zwx9 dog"
     assert write_captions(session).written == []
     assert describe(session)["captions"] == 3
-    assert write_captions(session, overwrite=True).kept == []
 
 
-def test_write_captions_by_file_name(session: Session) -> None:
+def test_another_mode_or_template_rewrites_what_nobody_edited(session: Session) -> None:
     assert write_captions(session, mode="file name").kept == []
-    assert (session.captions / "mafka4_in-snow (2).txt").read_text() == "mafka4 in snow\n"
+    assert texts(session) == ["mafka4\n", "mafka4 in snow\n", "plain\n"]
     assert session.manifest()["prompts"] == "file name"
     assert prompt_of(session, "mafka4 later.png").text == "mafka4 later"
+    (session.captions / "plain.txt").write_text("by hand")
+    done = write_captions(session, "template", "a  picture of {identifier}")
+    assert (len(done.written), done.kept) == (2, ["plain.png"])
+    assert done.text().startswith("2 captions written, 1 kept as they are; photos without one follow the template 'a ")
+    done = write_captions(session, "template", "{identifier} at night")
+    assert (len(done.written), done.kept) == (2, ["plain.png"])
+    assert texts(session) == ["{identifier} at night\n", "{identifier} at night\n", "by hand"]
+    assert session.recipe().caption_template == "{identifier} at night"
+    assert write_captions(session, "template").written == []
+    write_captions(session, "keep", "{identifier} by day")
+    session.save_recipe(session.recipe().changed(caption_template="{identifier} at noon"))
+    assert len(write_captions(session, "template").written) == 2
+    assert texts(session) == ["{identifier} at noon\n", "{identifier} at noon\n", "by hand"]
+
+
+def test_keep_writes_no_caption_and_says_what_the_rest_follow(session: Session) -> None:
+    (session.captions / "plain.txt").write_text("photo of {identifier} {class}")
+    session.session_path.write_text(json.dumps(session.manifest() | {"prompts": "file name"}))
+    done = write_captions(session, "keep")
+    assert done.text() == "0 captions written, 1 kept as they are; photos without one follow their file names"
+    done = write_captions(session, "keep", "{identifier} at night")
+    assert (done.written, done.kept) == ([], ["plain.png"])
+    assert prompt_of(session, "mafka4 (1).png").text == "mafka4 at night"
+    with pytest.raises(RecipeError, match=r"no \{identifier\}"):
+        write_captions(session, "template", "a dog")
+    assert len(texts(session)) == 1
+
+
+def test_the_verb_says_what_became_of_the_captions(
+    session: Session, tokenizer_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tokenizer").symlink_to(tokenizer_folder)
+    monkeypatch.setattr(pipeline, "base_folder", lambda _: tmp_path)
+    pipeline.caption_photos(session, mode="template")
+    (session.captions / "plain.txt").write_text("by hand")
+    done = pipeline.caption_photos(session, mode="template", template="{identifier} at night")
+    assert "2 captions written, 1 kept as they are" in str(done)
+    assert [row["prompt"] for row in done["prompts"]] == ["mafka4 at night", "mafka4 at night", "by hand"]
+    assert done["kept"] == ["plain.png"]
+
+
+def test_a_caption_beside_the_photo_is_read(session: Session) -> None:
+    beside = session.instance_images / "plain.txt"
+    beside.write_text("as the original suite had it")
+    found = prompt_of(session, "plain.png")
+    assert (found.text, found.source) == ("as the original suite had it", "caption")
+    assert describe(session)["captions"] == 1
+    assert write_captions(session).kept == ["plain.png"]
+    (session.captions / "plain.txt").write_text("ours comes first")
+    assert prompt_of(session, "plain.png").text == "ours comes first"
+    assert beside.read_text() == "as the original suite had it"
 
 
 @pytest.mark.parametrize("mode", ["", "filename", "blip"])

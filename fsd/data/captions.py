@@ -9,45 +9,62 @@ from typing import Any
 from fsd.data.folder import Session
 from fsd.data.lock import writing
 from fsd.data.names import file_words, photo_files
-from fsd.data.prompt import caption_path, prompt_of
+from fsd.data.prompt import caption_file, caption_path, prompt_of, read_caption
 from fsd.errors import SessionError, WeightsError
 from fsd.families import FAMILIES
 from fsd.runtime.files import write_json, write_text
 
-MODES = ("template", "file name")
+MODES = ("keep", "template", "file name")
 
 
 @dataclass(frozen=True)
 class CaptionReport:
-    """What `write_captions` did. written, kept: photos that got a caption file, and that had one."""
+    """What `write_captions` did. written: photos that got a caption file. kept: photos whose caption was left alone.
+
+    rest: what photos without a caption file follow.
+    """
 
     written: list[str]
     kept: list[str]
-    notes: list[str]
+    rest: str
+
+    def text(self) -> str:
+        """The report as a line for a person."""
+        done = f"{len(self.written)} captions written, {len(self.kept)} kept as they are"
+        return f"{done}; photos without one follow {self.rest}"
 
 
-def write_captions(session: Session, mode: str = "template", overwrite: bool = False) -> CaptionReport:
-    """Give every instance image a caption file, to be edited by hand; those that exist stay unless `overwrite`.
+def write_captions(session: Session, mode: str = "template", template: str = "") -> CaptionReport:
+    """Give every instance image a caption file, to be edited by hand; a file that was edited stays as it is.
 
     mode: "template" writes the recipe's template with its places still open, so that the identifier can change;
-    "file name" writes what the file name says. Photos added later follow the same mode.
+    "file name" writes what the file name says; "keep" writes none. Photos added later follow the same mode.
+    template: becomes the recipe's first, and what photos without a file follow; files that say what the template or
+    the file name gave before are written anew.
     """
     if mode not in MODES:
         raise SessionError(f"the caption mode {mode!r} is unknown", f"choose one of: {', '.join(MODES)}")
-    written, kept, notes = [], [], list[str]()
+    written, kept = [], []
     with writing(session):
-        template = session.recipe().caption_template
-        write_json(session.session_path, session.manifest() | {"prompts": mode})
+        recipe = session.recipe()
+        if template:
+            session.save_recipe(recipe.changed(caption_template=template))
+        now, manifest = template or recipe.caption_template, session.manifest()
+        before = manifest.get("caption_template", recipe.caption_template)
+        rest = mode if mode != "keep" else "template" if template else manifest["prompts"]
+        settled = {"prompts": rest, "caption_template": before if mode == "keep" else now}
+        write_json(session.session_path, manifest | settled)
         for path in photo_files(session.instance_images):
-            target = caption_path(session, path.name)
-            if target.is_file() and not overwrite:
+            words, there = file_words(path.name), caption_file(session, path.name)
+            text = words if words and mode == "file name" else now
+            says = there and read_caption(there.read_bytes(), there.name)[0]
+            made = {"", words, " ".join(str(before).split())}
+            if there and (mode == "keep" or says not in made):
                 kept.append(path.name)
-                notes += prompt_of(session, path.name).notes
-                continue
-            words = file_words(path.name) if mode == "file name" else template
-            write_text(target, (words or template) + "\n")
-            written.append(path.name)
-    return CaptionReport(written, kept, notes)
+            elif mode != "keep" and says != " ".join(text.split()):
+                write_text(caption_path(session, path.name), text + "\n")
+                written.append(path.name)
+    return CaptionReport(written, kept, "their file names" if rest == "file name" else f"the template {now!r}")
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 from fsd.data.folder import Session, new_manifest
 from fsd.data.lock_record import holder
 from fsd.data.names import photo_files
+from fsd.data.prompt import caption_file
 from fsd.errors import FsdError
 from fsd.recipe import Recipe
 from fsd.runtime.files import size_bytes
@@ -52,15 +53,15 @@ def describe(session: Session) -> dict[str, Any]:
 
 def folder_bytes(session: Session) -> dict[str, int]:
     """The bytes in each folder of the session, of the files beside them, and in all."""
-    inner = sorted(path for path in session.folder.iterdir() if path.is_dir() and not path.is_symlink())
-    sizes = {path.name: size_bytes(path) for path in inner}
-    files = sum(path.lstat().st_size for path in session.folder.iterdir() if not path.is_dir())
+    inside = sorted(session.folder.iterdir())
+    sizes = {path.name: size_bytes(path) for path in inside if path.is_dir() and not path.is_symlink()}
+    files = sum(size_bytes(path) for path in inside if path.name not in sizes)
     return sizes | {"files": files, "total": sum(sizes.values()) + files}
 
 
 def _captioned(session: Session) -> list[Path]:
     photos = photo_files(session.instance_images)
-    return [path for path in photos if (session.captions / f"{path.stem}.txt").is_file()]
+    return [path for path in photos if caption_file(session, path.name)]
 
 
 def _checkpoints(session: Session, stage: str) -> list[dict[str, Any]]:
@@ -86,7 +87,7 @@ def _state(session: Session, recipe: Recipe, facts: dict[str, Any], prompts: str
     reached = {stage: max((c["step"] for c in facts["checkpoints"][stage]), default=0) for stage in STAGES}
     done = {stage: _is_done(facts["checkpoints"][stage], getattr(recipe, stage).steps) for stage in STAGES}
     if facts["ckpt"] and not any(facts["checkpoints"].values()):
-        return "CKPT saved", "generate"
+        return "CKPT saved", "generate" if facts["base_model"] else "choose-base-model"
     if not facts["photos"]:
         return "empty", "add-photos"
     if not facts["base_model"] and not any(reached.values()):

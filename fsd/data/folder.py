@@ -83,7 +83,8 @@ class Session:
 
     def ckpt_files(self) -> list[Path]:
         """The single-file models in the session, sorted by name."""
-        return sorted(p for p in self.folder.iterdir() if p.suffix in CKPT_SUFFIXES and not is_temporary(p))
+        found = (p for p in self.folder.iterdir() if p.suffix in CKPT_SUFFIXES and not is_temporary(p))
+        return sorted(path for path in found if path.is_file())
 
 
 def is_session(folder: Path) -> bool:
@@ -105,7 +106,7 @@ def read_manifest(folder: Path, called: str = "") -> dict[str, Any]:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         version = record["format"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OSError) as error:
         raise SessionError(f"{called or path} is damaged: {error!r}", mend) from None
     if type(version) is not int or version < 1:
         raise SessionError(f"{path} has the format {version!r}, not a number", mend)
@@ -119,6 +120,7 @@ def new_manifest(name: str, original: bool) -> dict[str, Any]:
     """What a new session.json holds.
 
     prompts: what a photo without a caption file is called, "template" or (the original suite's way) "file name".
+    caption_template, once captions are settled: the template by which caption files were written.
     """
     created = datetime.now(UTC).isoformat(timespec="seconds")
     prompts = "file name" if original else "template"
