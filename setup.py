@@ -9,7 +9,7 @@ VERSION = next(
     line.split('"')[1] for line in (HERE / "fsd/__init__.py").read_text().splitlines() if "__version__" in line
 )
 
-PHOTOS = ["pillow>=10.3", "numpy>=1.26", "opencv-python-headless>=4.10", "pillow-heif>=0.18", "tokenizers>=0.20"]
+PHOTOS = ["pillow>=11.3", "numpy>=1.26", "opencv-python-headless>=4.10", "pillow-heif>=0.18", "tokenizers>=0.20"]
 TRAIN = [
     "torch>=2.6",
     "diffusers>=0.37",

@@ -146,16 +146,19 @@ class Recipe:
 
 
 def load_recipe(path: Path) -> Recipe:
-    """The recipe in a JSON file; RecipeError if it is missing, is not JSON or names unknown settings."""
+    """The recipe in a JSON file; RecipeError if there is none, or its settings are unknown or of a wrong type."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise RecipeError(f"there is no recipe at {path}", "open the session first") from None
-    except (ValueError, UnicodeDecodeError) as fault:
-        raise RecipeError(f"{path} is not JSON: {fault}", "mend or delete the file") from None
+    except (ValueError, OSError) as fault:
+        raise RecipeError(f"{path} cannot be read as JSON: {fault}", "mend or delete the file") from None
     if not isinstance(record, dict):
         raise RecipeError(f"{path} holds no settings", "mend or delete the file")
-    return Recipe.from_json(record)
+    recipe = Recipe.from_json(record)
+    if faults := type_faults(recipe):
+        raise RecipeError(f"{path} cannot be used: {'; '.join(faults)}", "mend or delete the file")
+    return recipe
 
 
 def _value_faults(recipe: Recipe) -> list[str]:

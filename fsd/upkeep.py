@@ -30,7 +30,7 @@ def change_settings(session: Session, *settings: str) -> Result:
 
 
 def crop_photo(session: Session, photo: str, left: int, top: int, side: int) -> Result:
-    """Set a photo's square by hand, in pixels.
+    """Set a photo's square by hand, in pixels of the upright photo at its full size.
 
     photo: the photo's file name in the session.
     left, top: the square's corner, from the photo's left and top edge.
@@ -105,9 +105,13 @@ def remove_session(session: Session) -> Result:
 
 
 def free_drive_space(session: Session) -> Result:
-    """Delete what can be made again: caches, all but the newest checkpoints, and finished stages' optimizer states."""
+    """Delete what can be made again: caches, all but the newest checkpoints, and finished stages' optimizer states.
+
+    What interrupted work left behind goes too.
+    """
     with writing(session):
-        freed = files.remove_folder(session.cache)
+        freed = files.remove_folder(session.cache) + files.clear_temporary(session.folder)
+        freed += files.clear_temporary(session.folder.parent, untouched_s=24 * 60 * 60)
         for stage in checkpoint.STAGES:
             freed += checkpoint.keep_newest(session.checkpoints, stage, report.say)
     text = f"{report.human_bytes(freed)} freed" if freed else "nothing to free"

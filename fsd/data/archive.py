@@ -12,7 +12,8 @@ from fsd.data.folder import SUITE, Session, is_session
 from fsd.data.incoming import import_session
 from fsd.data.lock import writing
 from fsd.data.lock_record import LOCK_NAME
-from fsd.errors import SessionError
+from fsd.data.names import user_path
+from fsd.errors import MachineError, SessionError
 from fsd.runtime.files import replacing
 
 __all__ = ["export_session", "import_session", "remove_session"]
@@ -23,7 +24,7 @@ def export_session(session: Session, destination: Path | str) -> Path:
 
     Into a folder that exists it goes under its name. SessionError if that is taken.
     """
-    target = Path(destination).expanduser().absolute()
+    target = user_path(destination)
     if target.suffix.lower() != ".zip" and target.is_dir():
         target = target / session.name
     if target.exists():
@@ -33,12 +34,11 @@ def export_session(session: Session, destination: Path | str) -> Path:
     with writing(session):
         files = files_of(session.folder)
         need_space(target.parent, sum(path.stat().st_size for path in files))
-        if target.suffix.lower() == ".zip":
-            _write_zip(session, files, target)
-        else:
-            with becoming(target) as folder:
-                for path in files:
-                    copied(path, folder / path.relative_to(session.folder))
+        try:
+            (_write_zip if target.suffix.lower() == ".zip" else _write_folder)(session, files, target)
+        except OSError as fault:
+            told = f"{target} cannot be written: {fault.strerror or fault}"
+            raise MachineError(told, "choose another place, or check its permissions and space") from None
     return target
 
 
@@ -63,3 +63,9 @@ def _write_zip(session: Session, files: list[Path], target: Path) -> None:
     with replacing(target) as temporary, zipfile.ZipFile(temporary, "w", strict_timestamps=False) as archive:
         for path in files:
             archive.write(path, f"{session.name}/{path.relative_to(session.folder).as_posix()}")
+
+
+def _write_folder(session: Session, files: list[Path], target: Path) -> None:
+    with becoming(target) as folder:
+        for path in files:
+            copied(path, folder / path.relative_to(session.folder))

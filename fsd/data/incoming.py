@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from fsd.data.copying import becoming, belongs, copied, files_of, need_space
 from fsd.data.folder import CKPT_SUFFIXES, ORIGINAL_MARKS, Session, read_manifest
-from fsd.data.names import check_name, is_silent
+from fsd.data.names import check_name, is_silent, user_path
 from fsd.data.safe_zip import MAX_TOTAL_BYTES, SafeZip
 from fsd.data.session import FOLDERS, check_root, open_session_folder, sessions_folder
 from fsd.errors import SessionError
@@ -25,7 +25,7 @@ def import_session(root: Path | str, source: Path | str, name: str | None = None
 
     name: what to call it here (default: as it was). SessionError if the name is taken, or the source unsafe or newer.
     """
-    path = Path(source).expanduser().absolute()
+    path = user_path(source)
     if not path.exists():
         raise SessionError(f"there is no file or folder {path}", "check the path; is Drive mounted?")
     check_root(root)

@@ -9,7 +9,7 @@ from fsd.data.copying import becoming
 from fsd.data.describe import describe
 from fsd.data.folder import FORMAT, SUITE, Session, is_session, new_manifest, read_manifest
 from fsd.data.lock import writing
-from fsd.data.names import check_name
+from fsd.data.names import check_name, is_plain, user_path
 from fsd.errors import SessionError
 from fsd.runtime.files import write_json
 
@@ -21,7 +21,7 @@ FOLDERS = ("instance_images", "held_out_images", "captions", "class_images", "ch
 
 def sessions_folder(root: Path | str) -> Path:
     """Where the sessions below `root` (a Drive folder or any other) lie."""
-    return Path(root).expanduser().absolute() / SUITE / "Sessions"
+    return user_path(root) / SUITE / "Sessions"
 
 
 def create(root: Path | str, name: str) -> Session:
@@ -34,8 +34,12 @@ def create(root: Path | str, name: str) -> Session:
 
 
 def open_session(root: Path | str, name: str, create: bool = False) -> Session:
-    """The session of that name, also of the original suite; SessionError if there is none, unless `create`."""
-    folder = sessions_folder(root) / check_name(name)
+    """The session of that name, also of the original suite; SessionError if there is none, unless `create`.
+
+    A folder that is there may have a name that would not be given to a new session.
+    """
+    there = sessions_folder(root)
+    folder = there / (name if is_plain(name) and (there / name).is_dir() else check_name(name))
     if folder.is_dir() and not (create and not any(folder.iterdir())):
         return open_session_folder(folder)
     if create:
@@ -60,7 +64,7 @@ def _make(folder: Path) -> Session:
 
 def open_session_folder(folder: Path | str) -> Session:
     """The session in a folder; SessionError if the folder holds none or one of a newer format."""
-    folder = Path(folder).expanduser().absolute()
+    folder = user_path(folder)
     if not folder.is_dir():
         raise SessionError(f"there is no folder {folder}", "check the path")
     if not is_session(folder):
@@ -80,7 +84,7 @@ def list_sessions(root: Path | str) -> list[Session]:
 
 def check_root(root: Path | str) -> None:
     """SessionError unless `root` is a folder or can become one: a Drive that is not mounted is not papered over."""
-    root = Path(root).expanduser().absolute()
+    root = user_path(root)
     if root.exists() and not root.is_dir():
         raise SessionError(f"{root} is a file, not a folder", "give the folder that the sessions are to lie in")
     if not root.exists() and not root.parent.is_dir():
