@@ -19,6 +19,7 @@ from fsd.data.session import Session
 from fsd.errors import FsdError, Interrupted
 from fsd.needs import root_folder
 from fsd.runtime import report
+from fsd.runtime.process import missing_package
 
 _FINISHED, _FAILED, _WRONG_USAGE, _STOPPED = 0, 1, 2, 75
 
@@ -56,6 +57,8 @@ def main(arguments: list[str] | None = None) -> int:
         return _failed(fault, as_json)
     except KeyboardInterrupt:
         return _failed(Interrupted("stopped", "run the same command to go on"), as_json)
+    except ModuleNotFoundError as fault:
+        return _failed(missing_package(fault), as_json)
     except Exception as fault:  # not foreseen: people and bug reports need the traceback, programs their object
         if not as_json:
             raise
@@ -83,6 +86,8 @@ def _options(arguments: list[str]) -> dict[str, Any]:
 
 def _failed(fault: FsdError, as_json: bool) -> int:
     """Say what went wrong, to people on standard error and to programs on standard output; return the exit code."""
+    names = "|".join(name.replace("-", "_") for name in verbs() if "-" in name)
+    fault.hint = re.sub(rf"\b({names})\b", lambda match: match[1].replace("_", "-"), fault.hint)
     print(f"fsd: {fault}", file=sys.stderr)
     if as_json:
         report.say_json(fault.to_json())

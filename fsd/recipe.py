@@ -56,9 +56,13 @@ class Save:
 
 @dataclass(frozen=True)
 class Samples:
-    """Pictures made while training: every `every_steps` steps (0: none), from `prompts` (empty: the instance prompt)."""
+    """Pictures made while training: every `every_steps` steps (0: none) and at a stage's end, from `prompts`.
+
+    prompts: empty means the instance prompt.
+    """
 
     every_steps: int = field(default=0, metadata=FREE)
+    at_end: bool = field(default=True, metadata=FREE)
     prompts: tuple[str, ...] = field(default=(), metadata=FREE)
     seed: int = field(default=0, metadata=FREE)
 
@@ -71,6 +75,7 @@ class Recipe:
     caption_template: the prompt of a photo without a caption file; may use {identifier} and {class}.
     offset_noise: standard deviation of the per-channel mean added to the noise (0: off).
     max_grad_norm: gradient clipping by global norm (0: off, and each weight is stepped during the backward pass).
+    repeatable: on a GPU, use only operations that give the same bits when a run is done again.
     seed: with stage, step and slot it fixes order, timesteps and noise.
     """
 
@@ -91,6 +96,7 @@ class Recipe:
     max_grad_norm: float = 0.0
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     gradient_checkpointing: bool = False
+    repeatable: bool = field(default=True, metadata=FREE)
     offset_noise: float = 0.0
     seed: int = 0
     save: Save = field(default_factory=Save)
@@ -133,6 +139,8 @@ class Recipe:
             inner = record
             for part in path:
                 inner = inner.setdefault(part, {})
+                if not isinstance(inner, dict):
+                    raise RecipeError(f"there is no setting {name!r}", f"{part} holds no settings of its own")
             inner[last] = list(value) if isinstance(value, tuple) else value
         return Recipe.from_json(record)
 

@@ -83,5 +83,5 @@ def make_micro_session(root: Path, model: Path, steps: dict[str, int]) -> Sessio
     rates = {f"{stage}.learning_rate": 1e-3 for stage in steps} | {
         f"{stage}.steps": count for stage, count in steps.items()
     }
-    session.save_recipe(recipe.changed(save__every_steps=2, offset_noise=0.1, **rates))
+    session.save_recipe(recipe.changed(save__every_steps=2, samples__at_end=False, offset_noise=0.1, **rates))
     return session

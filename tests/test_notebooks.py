@@ -59,7 +59,7 @@ def test_the_cells_are_the_verbs_in_order() -> None:
     assert list(CELLS) == ORDER
     for number, cell in enumerate(CELLS.values(), start=1):
         assert cell.source.startswith(f"#@title {number}. ")
-        assert len(cell.source.splitlines()) <= 12
+        assert len(cell.source.splitlines()) <= 13
         assert len(FIELD.findall(cell.source)) == cell.source.count("#@param") <= 8
 
 
@@ -189,7 +189,7 @@ def test_plain_jupyter_makes_the_model(twice: SimpleNamespace) -> None:
     assert len(list((session / "instance_images").iterdir())) == 2
     assert len(list((session / "held_out_images").iterdir())) == 1
     assert (session / "cup.safetensors").stat().st_size > 600_000
-    assert (session / "samples" / "pictures" / "grid.png").is_file()
+    assert (session / "samples" / "pictures" / "0001" / "grid.png").is_file()
     assert "photo of mafka4 cup" in shown(twice.first["caption_photos"])
 
 
@@ -242,11 +242,13 @@ def test_colab_from_the_install_to_the_model_on_drive(
     machine.mkdir()
     before = SimpleNamespace(source=ON_COLAB.format(root=str(ROOT), mount=str(drive)))
     form = form | {"add_photos": form["add_photos"] | {"photos": ""}}
-    cells = [before, *typed(form, *ORDER, "setup", "open_session", "add_photos")]
-    _, *cells = run_cells(cells, machine, [STAND_IN], COLAB_STAND_IN_UPLOADS=str(photos))
+    unsaid, said = typed(form, "setup"), typed(form | {"setup": {"source": "fsd.whl"}}, "setup")
+    cells = [before, *unsaid, *said, *typed(form, *ORDER[1:], "setup", "open_session", "add_photos")]
+    _, refused, *cells = run_cells(cells, machine, [STAND_IN], COLAB_STAND_IN_UPLOADS=str(photos))
     first, again = dict(zip(ORDER, cells, strict=False)), cells[len(ORDER) :]
     assert_clean(first)
-    assert printed(first["setup"]) == 'pip install -q --no-deps "fsd[train]" bitsandbytes pillow-heif\n'
+    assert "write in the field 'source' where it comes from" in error(refused)
+    assert printed(first["setup"]) == 'pip install -q --no-deps "fsd.whl" bitsandbytes pillow-heif\n'
     assert "on Colab" in shown(first["setup"])
     told = printed(first["open_session"]).splitlines()
     assert told[0].startswith("Google asks you")

@@ -30,6 +30,11 @@ def work(arguments):
         case "crash": raise ValueError("unforeseen")
         case "memory": raise OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\\nmore")
         case "killed": os.kill(os.getpid(), signal.SIGKILL)
+        case "package": import no_such_package
+        case "unrepeatable": raise RuntimeError("put_ does not have a deterministic implementation, but you set ...")
+        case "asleep":
+            print("waiting", flush=True)
+            signal.pause()
         case "wait":
             stopped = []
             signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))
@@ -81,13 +86,13 @@ def test_a_kill_by_the_system_is_explained() -> None:
     assert "memory" in caught.value.hint
 
 
-PARENT = "from fsd.runtime.process import run_stage; run_stage('child_stage', 'wait')"
+PARENT = "import sys; from fsd.runtime.process import run_stage; run_stage('child_stage', sys.argv[1])"
 
 
-def parent(tmp_path: Path) -> subprocess.Popen[str]:
+def parent(tmp_path: Path, what: str = "wait") -> subprocess.Popen[str]:
     path = os.pathsep.join([str(tmp_path), str(ROOT)])
     return subprocess.Popen(
-        [sys.executable, "-u", "-c", PARENT], env=os.environ | {"PYTHONPATH": path}, text=True,
+        [sys.executable, "-u", "-c", PARENT, what], env=os.environ | {"PYTHONPATH": path}, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
 
@@ -109,10 +114,18 @@ def test_a_signal_to_the_parent_lets_the_child_save(tmp_path: Path) -> None:
     assert "stopped after step 3" in errors
 
 
-def test_a_killed_parent_takes_the_child_along(tmp_path: Path) -> None:
-    running = parent(tmp_path)
+def test_a_child_that_is_stopped_before_it_can_answer_is_no_crash(tmp_path: Path) -> None:
+    running = parent(tmp_path, "asleep")
     wait_for_child(running)
-    running.kill()
-    assert running.stdout is not None
-    assert running.stdout.read() is not None  # ends only when the child, too, has closed its output
-    running.wait()
+    running.send_signal(signal.SIGINT)
+    out, errors = running.communicate(timeout=60)
+    assert "Interrupted: stopped" in errors
+    assert "KeyboardInterrupt" not in out + errors
+
+
+def test_a_missing_package_and_an_operation_that_cannot_be_repeated_say_what_to_do() -> None:
+    with pytest.raises(MachineError, match="the package no_such_package is not installed"):
+        run_stage("child_stage", "package")
+    with pytest.raises(MachineError, match="cannot repeat a run exactly") as caught:
+        run_stage("child_stage", "unrepeatable")
+    assert "repeatable=false" in caught.value.hint

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -15,14 +16,16 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate.state import AcceleratorState
+from safetensors.torch import load_file
 
 from fsd.data.session import Session, open_session_folder
 from fsd.errors import Interrupted, MachineError, TrainingError
 from fsd.runtime.files import sha256
-from fsd.train import text_encoder, unet
+from fsd.train import prepare, text_encoder, unet
 from fsd.train.batch import Batches
 from fsd.train.metrics import read_metrics
 from fsd.train.prepare import run_stage
+from fsd.weights import checkpoint
 
 BUILD = {"text_encoder": text_encoder.build, "unet": unet.build}
 HERE = Path(__file__).parent
@@ -72,6 +75,23 @@ def test_three_kills_one_of_them_during_a_save_end_with_the_same_bits(trained: t
     assert not list(killed.checkpoints.glob(".*"))
 
 
+def test_a_killed_parent_has_the_child_save(micro_session: Session) -> None:
+    micro_session.save_recipe(micro_session.recipe().changed(unet__steps=100_000, save__every_steps=100_000))
+    code = f"from fsd.runtime.process import run_stage; run_stage('fsd.train.unet', {str(micro_session.folder)!r})"
+    path = os.pathsep.join([str(HERE.parent), os.environ.get("PYTHONPATH", "")])
+    parent = subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": path}, stdout=subprocess.PIPE)
+    assert parent.stdout is not None
+    shown = b""
+    while b"loss=" not in shown:
+        assert (more := os.read(parent.stdout.fileno(), 4096)), shown
+        shown += more
+    child = os.pidfd_open(int(Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text()))
+    parent.kill()
+    parent.wait()
+    assert select.select([child], [], [], 120)[0], "the child goes on without its parent"
+    assert checkpoint.newest_checkpoint(micro_session.checkpoints, "unet", print)
+
+
 @contextmanager
 def stopping_at(step: int) -> Iterator[None]:
     """Have SIGTERM come while the batch of a step (from 0) is made."""
@@ -102,6 +122,7 @@ def test_asked_to_stop_it_saves_and_goes_on_with_the_same_bits(trained: tuple[Se
         {"precision": "bf16"},
         {"optimizer": "adamw8bit"},
         {"max_grad_norm": 1.0},
+        {"optimizer": "adamw8bit", "max_grad_norm": 1.0},
         {"gradient_checkpointing": True, "schedule": "cosine", "warmup_steps": 3},
         {"prior.images": 2, "prior.weight": 0.5},
     ],
@@ -144,8 +165,11 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_checkpoint(micro
     )
     with pytest.raises(TrainingError, match="the loss is") as caught:
         train(micro_session, "unet")
-    assert "lower the learning rate" in caught.value.hint
-    assert list(micro_session.checkpoints.glob("unet-*"))
+    assert "begin again in a new session" in caught.value.hint
+    kept = checkpoint.newest_checkpoint(micro_session.checkpoints, "unet", print)
+    assert kept
+    assert f"of step {kept.step}," in caught.value.hint
+    assert all(tensor.isfinite().all() for tensor in load_file(next((kept.folder / "unet").glob("*.s*"))).values())
 
 
 def test_a_damaged_newest_checkpoint_falls_back_and_says_so(
@@ -172,7 +196,7 @@ def test_other_settings_are_refused_by_name_unless_forked(
     with pytest.raises(TrainingError) as caught:
         train(session, "unet")
     assert "seed was 0, is 5" in str(caught.value)
-    assert "--fork" in str(caught.value)
+    assert "fork" in str(caught.value)
     session.save_recipe(session.recipe().changed(seed=0))
     with pytest.raises(TrainingError, match=r"steps was 8, is 10"):
         train(session, "unet")
@@ -193,10 +217,42 @@ def test_free_settings_may_change_and_a_finished_stage_is_left_alone(trained: tu
     assert final_hashes(whole) == before
 
 
+def test_a_setting_that_an_older_version_did_not_have_counts_as_its_default(trained: tuple[Session, Session]) -> None:
+    whole, older = trained
+    train(older, "text_encoder")
+    with stopping_at(4), pytest.raises(Interrupted):
+        train(older, "unet")
+    manifest = older.checkpoints / "unet-000005/checkpoint.json"
+    record = json.loads(manifest.read_text())
+    del record["facts"]["run"]["warmup_steps"], record["facts"]["chosen"]
+    manifest.write_text(json.dumps(record))
+    assert train(older, "unet")["from_step"] == 5
+    assert final_hashes(older) == final_hashes(whole)
+
+
+def test_auto_means_what_it_meant_when_the_run_began(
+    trained: tuple[Session, Session], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, elsewhere = trained
+    train(elsewhere, "text_encoder")
+    here = copy_of(elsewhere, "here")
+    with monkeypatch.context() as gpu, stopping_at(4), pytest.raises(Interrupted):
+        gpu.setattr(prepare, "choose_optimizer", lambda kind, on_gpu: "adamw8bit")
+        train(elsewhere, "unet")
+    forked = copy_of(elsewhere, "forked")
+    train(elsewhere, "unet")
+    here.save_recipe(here.recipe().changed(optimizer="adamw8bit"))
+    train(here, "unet")
+    assert final_hashes(elsewhere) == final_hashes(here)
+    capsys.readouterr()
+    train(forked, "unet", "--fork")
+    assert "trained with adamw8bit: adamw starts afresh" in capsys.readouterr().out
+
+
 def test_changed_photos_are_another_run(trained: tuple[Session, Session]) -> None:
     session, _ = trained
     next(session.instance_images.iterdir()).unlink()
-    with pytest.raises(TrainingError, match="photos and captions"):
+    with pytest.raises(TrainingError, match="the photos and captions changed"):
         train(session, "unet")
 
 

@@ -13,9 +13,9 @@ import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from fsd.errors import FsdError, Interrupted, MachineError, from_json
 from fsd.runtime import report
@@ -54,12 +54,14 @@ def run_stage(module: str, *arguments: str) -> dict[str, Any]:
             start_new_session=True,
             preexec_fn=_stop_with_parent if sys.platform == "linux" else None,
         )
-        with _passing_on_signals(child):
+        with _passing_on_signals(child) as passed_on:
             tail = _pass_on_output(child)
             status = child.wait()
         reply = json.loads(reply_path.read_text(encoding="utf-8")) if reply_path.exists() else {}
     if "error" in reply:
         raise from_json(reply["error"])
+    if passed_on and "result" not in reply:
+        raise Interrupted("stopped", "run the same command to go on")
     if status != 0 or "result" not in reply:
         raise _death(module, status, tail)
     return reply["result"]
@@ -67,10 +69,13 @@ def run_stage(module: str, *arguments: str) -> dict[str, Any]:
 
 def stage_main(work: Callable[[list[str]], dict[str, Any]]) -> None:
     """Run `work(argv)` as a child's main function: its result or its FsdError goes to `run_stage`, or is printed."""
+    sys.stdout, sys.stderr = _Forgiving(sys.stdout), _Forgiving(sys.stderr)  # type: ignore[assignment]
     try:
         result = work(sys.argv[1:])
+    except KeyboardInterrupt:
+        sys.exit(75)
     except Exception as error:
-        fault = _out_of_memory(error) if type(error).__name__ == "OutOfMemoryError" else error
+        fault = _known(error)
         if not isinstance(fault, FsdError):
             raise
         _reply("error", fault.to_json())
@@ -86,10 +91,43 @@ def _reply(kind: str, value: dict[str, Any]) -> None:
         print(text, flush=True)
 
 
-def _out_of_memory(error: Exception) -> MachineError:
+class _Forgiving:
+    """A text stream that is silent once nobody reads it: when the parent has died there is still work to save."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(BrokenPipeError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(BrokenPipeError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _known(error: Exception) -> Exception:
+    """The error in our words where it is one that users can act on."""
     first_line = str(error).partition("\n")[0]
-    settings = "gradient_checkpointing=true, optimizer=adamw8bit, a smaller batch_size or resolution_px"
-    return MachineError(f"the GPU's memory is full: {first_line}", f"change a setting and run again: {settings}")
+    if type(error).__name__ == "OutOfMemoryError":
+        settings = "gradient_checkpointing=true, optimizer=adamw8bit, a smaller batch_size or resolution_px"
+        return MachineError(f"the GPU's memory is full: {first_line}", f"change a setting and run again: {settings}")
+    if "deterministic implementation" in first_line:
+        hint = "set repeatable=false: the run may then differ in its last bits when it is done again"
+        return MachineError(f"this GPU cannot repeat a run exactly: {first_line}", hint)
+    if isinstance(error, ModuleNotFoundError):
+        return missing_package(error)
+    return error
+
+
+def missing_package(error: ModuleNotFoundError) -> MachineError:
+    """What to say when a package that a job needs is not there."""
+    hint = 'install what the job needs: pip install "fsd[train]" (for the demo: "fsd[demo]")'
+    return MachineError(f"the package {error.name} is not installed", hint)
 
 
 def _stop_with_parent() -> None:
@@ -99,14 +137,19 @@ def _stop_with_parent() -> None:
 
 
 @contextmanager
-def _passing_on_signals(child: subprocess.Popen[bytes]) -> Iterator[None]:
-    """While inside, Ctrl-C and SIGTERM go to the child instead of ending this process; a handler of ours is told too."""
+def _passing_on_signals(child: subprocess.Popen[bytes]) -> Iterator[list[int]]:
+    """While inside, Ctrl-C and SIGTERM go to the child instead of ending this process; a handler of ours is told too.
+
+    Yields the signals that were passed on.
+    """
+    passed_on: list[int] = []
     before: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():  # only there are signals ours to handle
         before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def pass_on(number: int, frame: Any) -> None:
         if child.poll() is None:
+            passed_on.append(number)
             os.killpg(child.pid, number)
         if callable(before[number]) and before[number] is not signal.default_int_handler:
             before[number](number, frame)
@@ -114,7 +157,7 @@ def _passing_on_signals(child: subprocess.Popen[bytes]) -> Iterator[None]:
     try:
         for number in before:
             signal.signal(number, pass_on)
-        yield
+        yield passed_on
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -149,6 +192,6 @@ def _death(module: str, status: int, tail: list[str]) -> MachineError:
     if status == -signal.SIGKILL:
         hint = "the system killed it, most often for want of memory: close other programs or choose smaller settings"
     else:
-        hint = "read its last lines above; the same command goes on from the last checkpoint"
+        hint = "read its last lines above; training goes on from the last checkpoint when run again"
     how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with exit code {status}"
     return MachineError(f"the process {module} {how}; its last lines:\n{last}", hint)

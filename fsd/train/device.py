@@ -19,14 +19,19 @@ _ACCELERATE_NAMES = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
 def make_accelerator(recipe: Recipe) -> Accelerator:
-    """An Accelerator in the recipe's precision; "auto" is bf16 or fp16 on a GPU, by what it has, and fp32 on a CPU."""
-    precision = recipe.precision
-    if precision == "auto":
-        precision = ("bf16" if torch.cuda.is_bf16_supported(False) else "fp16") if torch.cuda.is_available() else "fp32"
+    """An Accelerator in the recipe's precision."""
+    precision = choose_precision(recipe.precision)
     if precision == "fp16" and not torch.cuda.is_available():
         raise MachineError("precision is fp16, which needs a GPU, and there is none", "choose fp32, bf16 or auto")
-    _repeatable()
+    _repeatable(recipe.repeatable)
     return Accelerator(mixed_precision=_ACCELERATE_NAMES[precision])
+
+
+def choose_precision(name: str) -> str:
+    """What "auto" means: bf16 or fp16 on a GPU, by what it has, and fp32 on a CPU."""
+    if name != "auto":
+        return name
+    return ("bf16" if torch.cuda.is_bf16_supported(False) else "fp16") if torch.cuda.is_available() else "fp32"
 
 
 def load_unet(folder: Path, device: torch.device) -> UNet2DConditionModel:
@@ -34,8 +39,6 @@ def load_unet(folder: Path, device: torch.device) -> UNet2DConditionModel:
     unet = UNet2DConditionModel.from_pretrained(folder)
     if device.type == "cpu":
         unet.set_attn_processor(AttnProcessor())
-    else:
-        unet.to(memory_format=torch.channels_last)
     return unet.to(device)
 
 
@@ -51,9 +54,13 @@ def freeze(module: nn.Module, accelerator: Accelerator) -> nn.Module:
     return module.to(accelerator.device, dtype).requires_grad_(False).eval()
 
 
-def _repeatable() -> None:
-    """Have the same run give the same bits again on the same hardware."""
+def _repeatable(strictly: bool) -> None:
+    """Have the same run give the same bits again on the same hardware.
+
+    Only strictly is the backward pass of CUDA's attention kernels repeatable; where an operation has no repeatable
+    form PyTorch then raises instead of warning (pytorch.org/docs: torch.use_deterministic_algorithms).
+    """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.use_deterministic_algorithms(True, warn_only=not strictly)
     torch.utils.deterministic.fill_uninitialized_memory = False
     torch.backends.cudnn.benchmark = False

@@ -19,7 +19,7 @@ from fsd.errors import Interrupted, TrainingError
 from fsd.recipe import Recipe
 from fsd.runtime import report
 from fsd.train.metrics import Metrics
-from fsd.train.optimizer import Optimizer, choose_optimizer, learning_rate_at
+from fsd.train.optimizer import Optimizer, learning_rate_at
 from fsd.weights import checkpoint as checkpoints
 
 _LOG_EVERY_STEPS = 10
@@ -45,7 +45,7 @@ class Stage:
 class Run:
     """Where the stage runs. facts: what tells this run from another, kept in every checkpoint.
 
-    on_save: called with the checkpoint's name after each save at which samples are due.
+    on_sample: called with the checkpoint's name after each save at which samples are due.
     """
 
     recipe: Recipe
@@ -78,7 +78,7 @@ def train(stage: Stage, run: Run, start: checkpoints.Checkpoint | None) -> dict[
             bar.update()
             last, due = step + 1 == stage.steps, _save_due(step + 1, run.recipe)
             if last or due or stopping or len(losses) == _LOG_EVERY_STEPS:
-                loss = _finite_mean(losses, step + 1)
+                loss = _finite_mean(losses, step + 1, saved_step)
                 run.metrics.add(step + 1, loss, rate, bar.format_dict["rate"])
                 bar.set_postfix(loss=f"{loss:.4f}")
                 losses.clear()
@@ -115,20 +115,18 @@ def _make_optimizer(stage: Stage, run: Run) -> Optimizer:
         if weight.requires_grad
     }
     during_backward = not recipe.max_grad_norm and accelerator.scaler is None and accelerator.num_processes == 1
-    kind = choose_optimizer(recipe.optimizer, accelerator.device.type == "cuda")
-    optimizer = Optimizer(weights, kind, recipe.weight_decay, during_backward)
+    optimizer = Optimizer(weights, recipe.optimizer, recipe.weight_decay, during_backward)
     if optimizer.whole is not None:
         optimizer.replace_whole(accelerator.prepare(optimizer.whole))
     return optimizer
 
 
-def _finite_mean(losses: list[Tensor], step: int) -> float:
+def _finite_mean(losses: list[Tensor], step: int, saved_step: int) -> float:
     mean = float(torch.stack(losses).mean())
     if not math.isfinite(mean):
-        raise TrainingError(
-            f"the loss is {mean} at step {step}",
-            "lower the learning rate or choose precision fp32 or bf16; the last checkpoint is from before",
-        )
+        hint = "lower the learning rate, or choose precision fp32 or bf16, and begin again in a new session"
+        kept = f"; the last checkpoint, of step {saved_step}, may already be on the way there" if saved_step else ""
+        raise TrainingError(f"the loss is {mean} at step {step}", hint + kept)
     return mean
 
 
@@ -138,7 +136,7 @@ def _save_due(step: int, recipe: Recipe) -> bool:
 
 def _sample_due(step: int, recipe: Recipe, last: bool) -> bool:
     every = recipe.samples.every_steps
-    return bool(every) and (last or step % every == 0)
+    return (last and recipe.samples.at_end) or (bool(every) and step % every == 0)
 
 
 def _save(stage: Stage, step: int, optimizer: Optimizer, run: Run) -> checkpoints.Checkpoint:
@@ -161,7 +159,10 @@ def _save(stage: Stage, step: int, optimizer: Optimizer, run: Run) -> checkpoint
 
 def _restore(start: checkpoints.Checkpoint, stage: Stage, optimizer: Optimizer, accelerator: Accelerator) -> None:
     state = start.folder / "optimizer.safetensors"
-    if state.exists():
+    kind = start.facts.get("chosen", {}).get("optimizer", optimizer.kind)
+    if state.exists() and kind != optimizer.kind:
+        report.say(f"{start.name} was trained with {kind}: {optimizer.kind} starts afresh from its weights")
+    elif state.exists():
         optimizer.load_state(load_file(state))
     elif start.step < stage.steps:
         report.say(f"{start.name} has no optimizer state: the optimizer starts afresh from its weights")

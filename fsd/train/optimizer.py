@@ -27,6 +27,7 @@ class Optimizer:
     """AdamW (Loshchilov and Hutter 2019) over named weights; betas 0.9 and 0.999, epsilon 1e-8."""
 
     def __init__(self, weights: dict[str, nn.Parameter], kind: str, weight_decay: float, during_backward: bool) -> None:
+        self.kind = kind
         self._weights = weights
         self._inner = (
             {name: _adamw([weight], kind, weight_decay) for name, weight in weights.items()}
@@ -65,7 +66,8 @@ class Optimizer:
         for name, weight in self._weights.items():
             for key, value in self._states_of(name, weight).items():
                 if isinstance(value, Tensor):
-                    found[f"{name}/{key}"] = value.detach().cpu().contiguous()
+                    kept = value.detach().cpu().contiguous()
+                    found[f"{name}/{key}"] = kept.clone() if key.startswith("qmap") else kept  # one table for all weights
                 elif isinstance(value, int):
                     found[f"{name}/{key}#int"] = torch.tensor(value)
         return found

@@ -19,13 +19,17 @@ from fsd.recipe import Recipe
 from fsd.runtime import process, report
 from fsd.train import loop
 from fsd.train.batch import Batches
-from fsd.train.device import make_accelerator
+from fsd.train.device import choose_precision, make_accelerator
 from fsd.train.latents import encode_photos
 from fsd.train.metrics import Metrics, draw_loss
 from fsd.train.noise import load_schedule
+from fsd.train.optimizer import choose_optimizer
 from fsd.weights.base_model import base_fingerprint, find_base_model
 from fsd.weights.checkpoint import STAGES, Checkpoint, newest_checkpoint
 from fsd.weights.model import base_parts, stage_checkpoint
+
+_HASHED = {"photos and captions", "base model", "trained text encoder"}
+"""Facts of a run that are fingerprints, which say nothing to people."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,8 @@ def _origin(session: Session, stage: str, fork: bool) -> Origin:
     if start:
         _check_same_run(start, facts, fork)
         report.say(f"going on from {start.name}")
-    return Origin(session, recipe, parts, photos, priors, facts, start)
+    facts["chosen"] = _chosen(recipe, start.facts.get("chosen", {}) if start and not fork else {})
+    return Origin(session, recipe.changed(**facts["chosen"]), parts, photos, priors, facts, start)
 
 
 def _prepare(origin: Origin, stage: str) -> Prepared:
@@ -131,25 +136,44 @@ def _identity(session: Session, recipe: Recipe, stage: str, base: Path) -> dict[
     settings.pop("base_model")
     other = "unet" if stage == "text_encoder" else "text_encoder"
     settings.pop(other)
+    hashes = {"photos and captions": inputs_fingerprint(session), "base model": base_fingerprint(base)}
+    return _flat(settings) | hashes
+
+
+def _flat(settings: dict[str, Any]) -> dict[str, Any]:
+    """Nested settings by dotted names, as JSON gives them back."""
     flat: dict[str, Any] = {}
     for name, value in settings.items():
         if isinstance(value, dict):
             flat |= {f"{name}.{inner}": item for inner, item in value.items()}
         else:
             flat[name] = value
-    flat |= {"photos and captions": inputs_fingerprint(session), "base model": base_fingerprint(base)}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in flat.items()}
+
+
+def _chosen(recipe: Recipe, then: dict[str, str]) -> dict[str, str]:
+    """What "auto" means in this run: what it meant when the run began, else what suits this machine."""
+    now = {
+        "optimizer": choose_optimizer(recipe.optimizer, torch.cuda.is_available()),
+        "precision": choose_precision(recipe.precision),
+    }
+    return {name: then.get(name, kind) if getattr(recipe, name) == "auto" else kind for name, kind in now.items()}
 
 
 def _check_same_run(start: Checkpoint, facts: dict[str, Any], fork: bool) -> None:
     """Refuse to go on under other settings, which would give other weights, unless asked to fork."""
     then, now = start.facts["run"], facts["run"]
-    changed = sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name))
+    usual = _flat(Recipe().identity())  # for settings that are younger than the checkpoint
+    then = {name: then.get(name, usual.get(name)) for name in then.keys() | now.keys()}
+    changed = sorted(name for name in then if then[name] != now.get(name))
     if changed and not fork:
-        listed = "; ".join(f"{name} was {then.get(name)!r}, is {now.get(name)!r}" for name in changed)
+        listed = "; ".join(
+            f"the {name} changed" if name in _HASHED else f"{name} was {then[name]!r}, is {now.get(name)!r}"
+            for name in changed
+        )
         raise TrainingError(
             f"{start.name} is from a run with other settings: {listed}",
-            "set them back, use a new session, or pass --fork to go on from it all the same",
+            "set them back, use a new session, or fork to go on from it all the same",
         )
     if changed:
         report.say(f"forked from {start.name}: {', '.join(changed)} changed")
