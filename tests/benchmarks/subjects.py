@@ -46,7 +46,7 @@ def run(root: Path, subject: str, seed: int, changes: dict[str, Any]) -> dict[st
     report.say(f"\n{name}")
     began = time.monotonic()
     session = pipeline.open_session(name, str(root))
-    session.save_recipe(demo_recipe(CLASS_WORDS[subject], seed).changed(**changes))
+    session.save_recipe(demo_recipe(CLASS_WORDS[subject], seed).changed(samples__at_end=False, **changes))
     add_photos(session, SUBJECTS[subject](root / "photos" / subject), hold_out=HELD_OUT)
     crop_photos(session)
     marks = {"prepare": time.monotonic() - began}
