@@ -217,6 +217,7 @@ def test_a_box_by_hand(session: Session) -> None:
 
 def test_a_square_goes_with_its_photo(session: Session, tmp_path: Path) -> None:
     set_box(session, "0.png", 5, 6, 70)
+    assert set(crop_photos(session)) == {"0.png", "1.png", "2.png"}
     moved = {path.name: path.rename(tmp_path / path.name) for path in session.instance_images.iterdir()}
     Image.new("RGB", (40, 40)).save(session.instance_images / "0.png")
     assert crop_photos(session)["0.png"].box == (0, 0, 40)

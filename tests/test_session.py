@@ -263,11 +263,13 @@ def test_a_recipe_that_is_a_folder_and_dangling_links(filled: Session, tmp_path:
     create(tmp_path, "a-bad-one").recipe_path.mkdir()
     for place in ("class_images/a.jpg", "instance_images/b.jpg", "c.ckpt", "d", "logs/e"):
         (filled.folder / place).symlink_to("/nowhere/at/all")
+    (filled.logs / "not ours").symlink_to(sys.executable)
     filled.checkpoints.joinpath("unet-000010").mkdir()
     filled.checkpoints.joinpath("unet-000010", "checkpoint.json").write_text('{"stage": "unet", "step": 10}')
     found = [describe(session) for session in list_sessions(tmp_path)]
     assert [row["name"] for row in found] == ["a-bad-one", "my-dog"]
     assert (found[1]["photos"], found[1]["ckpt"], found[1]["class_images"]) == (3, [], 0)
+    assert found[1]["bytes"]["logs"] < 1000
 
 
 def test_what_interrupted_work_left_is_cleared(session: Session) -> None:
