@@ -14,7 +14,7 @@ from fsd.data import session as sessions
 from fsd.data.lock import writing
 from fsd.data.session import Session
 from fsd.errors import SessionError
-from fsd.families import get_family
+from fsd.families import FAMILIES, get_family
 from fsd.needs import base_folder, counting_up, need_base_model, need_photos, need_training, root_folder
 from fsd.presets import with_preset_steps
 from fsd.runtime import colab, machine, report
@@ -51,8 +51,10 @@ def choose_base_model(session: Session, base_model: str = "sd15", family: str = 
     resolution_px: the side of the training pictures (default: the family's own).
     """
     recipe = session.recipe()
-    chosen = get_family(family or (base_model if "/" not in base_model and not Path(base_model).exists() else "sd15"))
+    chosen = get_family(family or (base_model if base_model in FAMILIES else "sd15"))
     folder = find_base_model(base_model)
+    if base_model not in FAMILIES and Path(base_model).expanduser().is_dir():
+        base_model = str(Path(base_model).expanduser().resolve())  # the session may be used from another folder
     px = resolution_px or (recipe.resolution_px if recipe.family == chosen.name else chosen.native_px)
     session.save_recipe(recipe.changed(family=chosen.name, base_model=base_model, resolution_px=px))
     return Result(f"base model: {chosen.title}, {px} px\n{folder}", family=chosen.name, folder=str(folder))

@@ -27,10 +27,14 @@ def build(kind: type, record: dict[str, Any], where: str = "") -> Any:
             value = build(hints[name], value, f"{name}.")
         elif get_origin(hints[name]) is tuple and isinstance(value, list):
             value = tuple(value)
-        elif hints[name] is float and type(value) is int:
+        elif type(value) is int and float in (hints[name], *get_args(hints[name])):
             value = float(value)
         values[name] = value
     return kind(**values)
+
+
+_KINDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+_LISTS = {int: "a list of whole numbers", str: "a list of texts"}
 
 
 def type_faults(value: Any, where: str = "") -> list[str]:
@@ -39,19 +43,28 @@ def type_faults(value: Any, where: str = "") -> list[str]:
     hints = typing.get_type_hints(type(value))
     for item in fields(value):
         inner, hint, name = getattr(value, item.name), hints[item.name], where + item.name
-        if isinstance(hint, type) and is_dataclass(hint):
-            found += (
-                type_faults(inner, f"{name}.") if isinstance(inner, hint) else [f"{name} is {inner!r}, not settings"]
-            )
-        elif get_origin(hint) is Literal:
-            if inner not in get_args(hint):
-                found.append(f"{name} is {inner!r}, not one of {', '.join(get_args(hint))}")
-        elif get_origin(hint) is tuple:
-            if not isinstance(inner, tuple) or not all(isinstance(part, str) for part in inner):
-                found.append(f"{name} is {inner!r}, not a list of texts")
-        elif type(inner) is not hint:
-            found.append(f"{name} is {inner!r}, not {'a number' if hint in (int, float) else hint.__name__}")
+        if not _fits(inner, hint):
+            found.append(f"{name} is {inner!r}, not {_meaning(hint)}")
+        elif is_dataclass(hint):
+            found += type_faults(inner, f"{name}.")
     return found
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
+    if get_origin(hint) is tuple:
+        return isinstance(value, tuple) and all(_fits(part, get_args(hint)[0]) for part in value)
+    return type(value) in (get_args(hint) or (hint,))
+
+
+def _meaning(hint: Any) -> str:
+    if get_origin(hint) is Literal:
+        return f"one of {', '.join(get_args(hint))}"
+    if get_origin(hint) is tuple:
+        return _LISTS[get_args(hint)[0]]
+    kind = (get_args(hint) or (hint,))[0]
+    return "settings" if is_dataclass(kind) else _KINDS[kind]
 
 
 def without_free(value: Any) -> dict[str, Any]:

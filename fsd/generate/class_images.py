@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -11,74 +14,90 @@ from fsd.data.names import photo_files
 from fsd.data.session import Session
 from fsd.families import get_family
 from fsd.generate import images
-from fsd.generate.images import Order
+from fsd.generate.images import Order, Sampling
 from fsd.generate.models import open_base
 from fsd.generate.request import PictureRequest
 from fsd.recipe import Recipe
 from fsd.runtime import files, report
+from fsd.weights.base_model import base_fingerprint, find_base_model
+
+MARK = "fsd class image"
+"""The text in a PNG by which we know one that we made; its value is a digest of everything that it was made from."""
 
 
 def make_class_images(session: Session) -> dict[str, Any]:
     """Make the class images that the recipe's number lacks; return {"made": count, "class_images": count, "folder": path}.
 
     Picture NNNN.png with its prompt in NNNN.txt is a function of the recipe, the base model and its number, so a run
-    that was cut short goes on where it was. Pictures that the user put there count and are never touched.
+    that was cut short goes on where it was. Pictures that the user put there count and are never touched; of ours only
+    as many stay as they leave to make.
     """
     recipe = session.recipe().checked()
+    folder = session.class_images
     with writing(session):
-        files.clear_temporary(session.class_images)
-        own = [path for path in photo_files(session.class_images) if not images.saved_parameters(path)]
-        own += photo_files(session.concept_images)
-        wanted = max(0, recipe.prior.images - len(own))
-        missing = _missing(session.class_images, recipe, wanted)
-        if missing:
-            _make(session.class_images, recipe, missing, wanted)
-    return {
-        "made": len(missing),
-        "class_images": len(photo_files(session.class_images)),
-        "folder": str(session.class_images),
-    }
+        files.clear_temporary(folder)
+        ours = {path for path in photo_files(folder) if images.saved_text(path, MARK)}
+        own = [path for path in photo_files(folder) + photo_files(session.concept_images) if path not in ours]
+        taken = {path.stem for path in own}
+        free = (number for number in count() if _path(folder, number).stem not in taken)
+        numbers = list(islice(free, max(0, recipe.prior.images - len(own))))
+        _remove(ours - {_path(folder, number) for number in numbers})
+        made = _complete(folder, recipe, numbers) if numbers else 0
+    return {"made": made, "class_images": len(photo_files(folder)), "folder": str(folder)}
 
 
 def class_order(recipe: Recipe, index: int) -> Order:
     """What class image `index` (from 0) is made from: the prompts in turn, each picture with a seed of its own."""
-    prompts = recipe.prior.prompts or (recipe.class_prompt,)
+    prompts = recipe.prior.prompts or (recipe.caption_template,)
     digest = hashlib.sha256(f"class image {recipe.seed} {index}".encode()).digest()
-    return Order(prompts[index % len(prompts)], int.from_bytes(digest[:4]))
+    return Order(replace(recipe, identifier="").prompt(prompts[index % len(prompts)]), int.from_bytes(digest[:4]))
 
 
-def _missing(folder: Path, recipe: Recipe, wanted: int) -> list[int]:
-    """The numbers to make: absent ones, and ours made from another prompt or seed. A lost caption is written again."""
-    missing = []
-    for index in range(wanted):
-        path, order = _path(folder, index), class_order(recipe, index)
-        made_from = images.saved_parameters(path)
-        if path.exists() and not made_from:
-            continue  # the user's own
-        if not made_from.startswith(f"{order.prompt}\n") or f"Seed: {order.seed}," not in made_from:
-            missing.append(index)
-        elif not path.with_suffix(".txt").exists():
-            files.write_text(path.with_suffix(".txt"), order.prompt)
-    return missing
+def _remove(pictures: Iterable[Path]) -> None:
+    """Delete pictures of ours with their captions, unless those were written by somebody else."""
+    for path in pictures:
+        caption, prompt = path.with_suffix(".txt"), images.saved_text(path).partition("\n")[0]
+        if caption.exists() and caption.read_bytes() == prompt.encode():
+            caption.unlink()
+        path.unlink()
 
 
-def _make(folder: Path, recipe: Recipe, missing: list[int], wanted: int) -> None:
+def _complete(folder: Path, recipe: Recipe, numbers: list[int]) -> int:
+    """Make what is absent or made from something else, and write lost captions again; return how many were made."""
+    sampling = PictureRequest().sampling(get_family(recipe.family), recipe.resolution_px)
+    base = base_fingerprint(find_base_model(recipe.base_model or recipe.family))
+    marks = {number: _mark(class_order(recipe, number), sampling, base) for number in numbers}
+    missing = {number: mark for number, mark in marks.items() if images.saved_text(_path(folder, number), MARK) != mark}
+    for number in numbers:
+        caption = _path(folder, number).with_suffix(".txt")
+        if number not in missing and not caption.exists():
+            files.write_text(caption, class_order(recipe, number).prompt)
+    if missing:
+        _make(folder, recipe, sampling, numbers, missing)
+    return len(missing)
+
+
+def _make(folder: Path, recipe: Recipe, sampling: Sampling, numbers: list[int], missing: dict[int, str]) -> None:
     """Make the missing numbers, in the company they would always have: a batch's size can change a picture's last bit."""
-    sampling = PictureRequest().sampling(get_family(recipe.family), *PictureRequest().size(recipe))
     model = open_base(recipe)
     sampler = images.sampler_name(model.pipeline)
     at_once = images.pictures_at_once(model.pipeline, sampling)
-    touched = {index // at_once for index in missing}
-    indices = [index for index in range(wanted) if index // at_once in touched]
+    batches = [numbers[start : start + at_once] for start in range(0, len(numbers), at_once)]
+    touched = [number for batch in batches if missing.keys() & set(batch) for number in batch]
     report.say(f"making {len(missing)} class images with the base model")
-    orders = [class_order(recipe, index) for index in indices]
+    orders = [class_order(recipe, number) for number in touched]
     made = images.make_pictures(model.pipeline, orders, sampling, "class images")
-    for index, (order, image) in zip(indices, made, strict=True):
-        if index in missing:
-            path = _path(folder, index)
+    for number, (order, image) in zip(touched, made, strict=True):
+        if number in missing:
+            path = _path(folder, number)
             files.write_text(path.with_suffix(".txt"), order.prompt)
-            images.save_png(image, path, images.settings_text(order, sampling, sampler, model.name))
+            parameters = images.settings_text(order, sampling, sampler, model.name)
+            images.save_png(image, path, {"parameters": parameters, MARK: missing[number]})
 
 
-def _path(folder: Path, index: int) -> Path:
-    return folder / f"{index:04d}.png"
+def _mark(order: Order, sampling: Sampling, base: str) -> str:
+    return hashlib.sha256(f"{order} {sampling} {base}".encode()).hexdigest()[:16]
+
+
+def _path(folder: Path, number: int) -> Path:
+    return folder / f"{number:04d}.png"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,20 +79,20 @@ def sampler_name(pipeline: Any) -> str:
     return type(pipeline.scheduler).__name__.removesuffix("Scheduler")
 
 
-def save_png(image: Image.Image, path: Path, parameters: str = "") -> None:
-    """Write a PNG whole or not at all; parameters: its settings, kept in the file as text."""
+def save_png(image: Image.Image, path: Path, texts: Mapping[str, str] | None = None) -> None:
+    """Write a PNG whole or not at all; texts: kept in the file by name, as its settings are under "parameters"."""
     text = PngInfo()
-    if parameters:
-        text.add_itxt("parameters", parameters) if not parameters.isascii() else text.add_text("parameters", parameters)
+    for name, content in (texts or {}).items():
+        text.add_text(name, content) if content.isascii() else text.add_itxt(name, content)
     with files.replacing(path) as temporary:
         image.save(temporary, format="PNG", pnginfo=text)
 
 
-def saved_parameters(path: Path) -> str:
-    """The settings text in a PNG; empty when it has none, or is no readable picture."""
+def saved_text(path: Path, name: str = "parameters") -> str:
+    """A text in a PNG, by default its settings; empty when it has none of that name, or is no readable picture."""
     try:
         with Image.open(path) as image:
-            return str(image.info.get("parameters", ""))
+            return str(image.info.get(name, ""))
     except (OSError, ValueError):
         return ""
 

@@ -16,6 +16,7 @@ from fsd.errors import WeightsError
 from fsd.recipe import Recipe
 from fsd.runtime import report
 from fsd.weights.base_model import find_base_model
+from fsd.weights.ckpt import read_file
 from fsd.weights.model import base_parts, trained_model
 
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it warns about image processors that nothing here uses
@@ -69,6 +70,7 @@ def load_ckpt(base: Path, ckpt: Path) -> Any:
     """
     if not ckpt.is_file():
         raise WeightsError(f"there is no CKPT file {ckpt}", "check the path")
+    read_file(ckpt)  # says what is wrong with it better than Diffusers does
     index = json.loads((base / "model_index.json").read_text(encoding="utf-8"))
     options = {**_without_safety(index), "local_files_only": True}
     _without_loading_bars()
@@ -77,7 +79,6 @@ def load_ckpt(base: Path, ckpt: Path) -> Any:
     except Exception as fault:  # Diffusers raises whatever the unexpected content trips over
         hint = "is it a whole model of the session's family? A LoRA or another family's file is not"
         raise WeightsError(f"{ckpt} cannot be loaded: {fault}", hint) from fault
-    pipeline.scheduler = _load_part(index["scheduler"], base / "scheduler")
     return _ready(pipeline)
 
 

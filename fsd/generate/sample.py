@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Sequence
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -43,29 +45,30 @@ def main(arguments: list[str]) -> dict[str, Any]:
 
 
 def make(session: Session, request: PictureRequest) -> dict[str, Any]:
-    """Make the pictures asked for; return {"images": [path...], "grid": path}, images by prompt, then by seed."""
+    """Make the pictures asked for, in a new folder; return {"images": [path...], "grid": path}, by prompt, then by seed."""
     recipe = session.recipe().checked()
-    folder = Path(request.destination).expanduser() if request.destination else session.samples / "pictures"
-    if folder.exists() and not folder.is_dir():
-        raise SessionError(f"{folder} is a file, not a folder for pictures", "choose another destination")
+    destination = Path(request.destination).expanduser() if request.destination else session.samples / "pictures"
+    if destination.exists() and not destination.is_dir():
+        raise SessionError(f"{destination} is a file, not a folder for pictures", "choose another destination")
     prompts = request.prompts or (recipe.prompt(),)
     orders = [Order(prompt, seed, request.negative) for prompt in prompts for seed in request.seeds]
-    sampling = request.sampling(get_family(recipe.family), *request.size(recipe))
+    sampling = request.sampling(get_family(recipe.family), recipe.resolution_px)
     model = open_model(session, recipe, request.model)
-    names = [f"{slug}-{seed}.png" for slug in _slugs(prompts) for seed in request.seeds]
-    made = _make_files(model, orders, sampling, [folder / name for name in names])
-    sheet = grid.prompts_by_seeds(prompts, request.seeds, made)
-    images.save_png(sheet, folder / "grid.png")
-    return {"images": [str(folder / name) for name in names], "grid": str(folder / "grid.png")}
+    folder = _new_folder(destination)
+    named = [f"{number:02d}-{_slug(prompt)}" for number, prompt in enumerate(prompts, 1)]
+    paths = [folder / f"{name}-{seed}.png" for name in named for seed in request.seeds]
+    made = _make_files(model, orders, sampling, paths)
+    images.save_png(grid.prompts_by_seeds(prompts, request.seeds, made), folder / "grid.png")
+    return {"images": [str(path) for path in paths], "grid": str(folder / "grid.png")}
 
 
 def training_samples(session: Session, checkpoint: str) -> dict[str, Any]:
     """Make a checkpoint's samples, samples/CHECKPOINT/NN.png and grid.png, as the recipe says; return their paths."""
     recipe = session.recipe().checked()
     folder = session.samples / checkpoint
-    prompts = recipe.samples.prompts or (recipe.prompt(),) * 4
-    orders = [Order(prompt, recipe.samples.seed + index) for index, prompt in enumerate(prompts)]
-    sampling = PictureRequest().sampling(get_family(recipe.family), *PictureRequest().size(recipe))
+    prompts = recipe.samples.prompts or ("",) * 4
+    orders = [Order(recipe.prompt(prompt), recipe.samples.seed + index) for index, prompt in enumerate(prompts)]
+    sampling = PictureRequest().sampling(get_family(recipe.family), recipe.resolution_px)
     model = open_model(session, recipe, checkpoint)
     paths = [folder / f"{number:02d}.png" for number in range(1, len(orders) + 1)]
     made = _make_files(model, orders, sampling, paths)
@@ -77,18 +80,26 @@ def _make_files(model: Model, orders: Sequence[Order], sampling: Sampling, paths
     made = []
     sampler = images.sampler_name(model.pipeline)
     for path, (order, image) in zip(paths, images.make_pictures(model.pipeline, orders, sampling), strict=True):
-        images.save_png(image, path, images.settings_text(order, sampling, sampler, model.name))
+        images.save_png(image, path, {"parameters": images.settings_text(order, sampling, sampler, model.name)})
         made.append(image)
     return made
 
 
-def _slugs(prompts: Sequence[str]) -> list[str]:
-    """A file name's beginning for each prompt: its words, with a number where two would be the same."""
-    slugs: list[str] = []
-    for prompt in prompts:
-        slug = re.sub(r"[^\w]+", "-", prompt.lower()).strip("-")[:60] or "picture"
-        slugs.append(f"{slug}-no{len(slugs) + 1}" if slug in slugs else slug)
-    return slugs
+def _new_folder(inside: Path) -> Path:
+    """A folder of its own in `inside`, numbered on from those that are there: 0001, 0002 and so on."""
+    inside.mkdir(parents=True, exist_ok=True)
+    numbers = [int(path.name) for path in inside.iterdir() if path.name.isdecimal()]
+    for number in count(max(numbers, default=0) + 1):
+        with suppress(FileExistsError):  # another process had the same thought
+            folder = inside / f"{number:04d}"
+            folder.mkdir()
+            break
+    return folder
+
+
+def _slug(prompt: str) -> str:
+    """The prompt's words as a part of a file name."""
+    return re.sub(r"[^\w]+", "-", prompt.lower()).strip("-")[:60] or "picture"
 
 
 if __name__ == "__main__":

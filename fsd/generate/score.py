@@ -137,7 +137,7 @@ def as_table(found: Score) -> str:
 
 
 def _draw(model: Model, recipe: Recipe, request: ScoreRequest, scorer: Scorer) -> Drawn:
-    sampling = request.sampling(get_family(recipe.family), recipe.resolution_px, recipe.resolution_px)
+    sampling = request.sampling(get_family(recipe.family), recipe.resolution_px)
     orders = [Order(recipe.prompt(), seed) for seed in request.subject_seeds]
     orders += [Order(f"a photo of {thing}", seed) for thing in scorer.things for seed in request.seeds]
     label = "pictures by the trained model" if model.trained else "pictures by the base model"
