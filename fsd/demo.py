@@ -44,8 +44,10 @@ def prior_prompts(class_word: str) -> tuple[str, ...]:
     """
     from fsd_tiny_base import concepts
 
+    from fsd.generate.scorers import scored
+
     named = [" ".join(f"a photo of {concept['article']} {concept['name']}".split()) for concept in concepts()]
-    others = [prompt for place, prompt in enumerate(named) if place % 5 != 0]
+    others = [prompt for prompt in named if prompt not in scored(named)]
     prompts: list[str] = []
     for place, prompt in enumerate(others):
         prompts += [f"a photo of {class_word}", prompt] if place % 3 == 0 else [prompt]

@@ -193,13 +193,15 @@ def generate(
     return Result(f"{len(made['images'])} pictures\n{made['grid']}", picture=Path(made["grid"]), **made)
 
 
-def score(session: Session, seeds: int = 3) -> Result:
+def score(session: Session, seeds: int = 3, dino: str = "", clip: str = "") -> Result:
     """Measure what was learned: likeness to the held-out photos, and what became of other prompts, before and after.
 
-    seeds: pictures of each prompt.
+    seeds: pictures of each prompt: your subject's, and 20 without it, on which agreement and drift are measured.
+    dino, clip: folders or hub names of the models that look at the pictures (default: the tiny base model's own judge,
+    else facebook/dino-vits16 and openai/clip-vit-base-patch32).
     """
     need_training(session)
-    request = json.dumps({"seeds": counting_up("seeds", seeds)})
+    request = json.dumps({"seeds": counting_up("seeds", seeds), "dino": dino, "clip": clip})
     found = run_stage("fsd.generate.score", str(session.folder), "--request", request)
     return Result(found.pop("table"), picture=Path(found["grid"]), **found)
 

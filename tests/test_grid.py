@@ -37,14 +37,6 @@ def test_all_pictures_keep_their_shape_and_are_one_width() -> None:
     assert red.any(axis=0).sum() == 2 * red.any(axis=1).sum() == 160
 
 
-def test_before_after_shows_as_many_rows_as_the_shortest_column_has() -> None:
-    sheet = grid.before_after({"real photo": squares(2), "base": squares(5), "trained": squares(3)})
-    pixels = np.asarray(sheet)
-    assert np.all(pixels == (0xD0, 0x20, 0x20), axis=2).sum() == 3 * 160 * 160
-    assert COLOURS[2] not in order_of(sheet)
-    assert grid.before_after({"a": squares(1)}, [grid.Row("others", squares(2))]).width > 3 * 160
-
-
 def test_captions_are_below_their_pictures() -> None:
     plain, captioned = grid.in_rows(squares(5), [""] * 5), grid.in_rows(squares(5), ["a picture of a thing"] * 5)
     assert captioned.height > plain.height

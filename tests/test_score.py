@@ -13,11 +13,15 @@ import pytest
 from PIL import Image
 from subjects import COUNT, SUBJECTS, train_a_little
 
-from fsd.data.photos import add_photos
+from fsd import pipeline
+from fsd.data.dataset import held_out_photos
+from fsd.data.photos import add_photos, open_photo, square
 from fsd.data.session import Session
+from fsd.demo import prior_prompts
 from fsd.errors import DownloadError, MachineError, RecipeError, SessionError
 from fsd.families import get_family
 from fsd.generate import metric, scorers
+from fsd.generate.models import Model
 from fsd.generate.score import Drawn, ScoreRequest, as_table, main, measure, score
 from fsd.generate.scorers import DinoClipScorer, JudgeScorer, choose_scorer
 
@@ -89,8 +93,9 @@ def test_the_judge_scores_twenty_things_spread_over_its_concepts() -> None:
 
 
 def test_a_family_without_a_judge_asks_for_dino_and_clip(tmp_path: Path) -> None:
-    with pytest.raises(DownloadError, match="dino-vits16"):
+    with pytest.raises(DownloadError, match="dino-vits16") as caught:
         choose_scorer(get_family("sd15"))
+    assert "--dino and --clip" in caught.value.hint
     with pytest.raises(MachineError, match="no_such_package"):
         JudgeScorer("no_such_package")
 
@@ -113,27 +118,74 @@ def test_the_score_of_a_session(micro_session: Session, judge_package: None) -> 
     assert json.dumps(found)
 
 
+def test_base_and_trained_are_not_taken_for_each_other(
+    micro_session: Session, judge_package: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The base draws red, which is the first thing asked for of twenty; the trained model draws green."""
+    add_photos(micro_session, micro_session.instance_images, hold_out=2)
+    train_a_little(micro_session)
+
+    def draw(model: Model, *_: object) -> Drawn:
+        colour = GREEN if model.trained else RED
+        return Drawn([colour] * 4, [colour] * 20)
+
+    monkeypatch.setattr("fsd.generate.score._draw", draw)
+    found = score(micro_session, ScoreRequest(seeds=(0,)))
+    assert (found["agreement_base"], found["agreement_trained"], found["drift"]) == (0.05, 0.0, 0.05)
+    squares = [square(open_photo(photo.path), photo.box, 64) for photo in held_out_photos(micro_session)]
+    likeness = [metric.likeness(FakeJudge().embed([colour]), FakeJudge().embed(squares)) for colour in (RED, GREEN)]
+    assert [found["likeness_base"], found["likeness_trained"]] == pytest.approx(likeness, abs=1e-4)
+    assert abs(likeness[0] - likeness[1]) > 0.01
+
+
+@pytest.mark.usefixtures("judge_package")
+def test_the_demo_protects_every_concept_that_is_not_scored() -> None:
+    scored = {f"a photo of {thing}" for thing in JudgeScorer("fsd_tiny_base").things}
+    every = {f"a photo of a thing {number}" for number in range(104)}
+    assert set(prior_prompts("box")) == every - scored | {"a photo of box"}
+
+
+def test_the_verb_passes_on_what_to_look_with(micro_session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    train_a_little(micro_session)
+    asked = []
+
+    def run(module: str, folder: str, option: str, text: str) -> dict[str, str]:
+        asked.append(ScoreRequest.from_json(text))
+        return {"table": "", "grid": ""}
+
+    monkeypatch.setattr(pipeline, "run_stage", run)
+    pipeline.score(micro_session, seeds=1, dino="a/dino", clip="a/clip")
+    assert asked == [ScoreRequest(seeds=(0,), dino="a/dino", clip="a/clip")]
+
+
 @pytest.mark.parametrize("request_text", ['{"seeds": []}', '{"dino": 3}', '{"prompts": ["x"]}', "[]", "{"])
 def test_bad_requests_are_refused(request_text: str) -> None:
     with pytest.raises(RecipeError):
         ScoreRequest.from_json(request_text)
 
 
-def test_dino_and_clip_by_path(tmp_path: Path) -> None:
+@pytest.mark.parametrize("torchvision", ["wanted", "not wanted"])
+def test_dino_and_clip_by_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, torchvision: str) -> None:
     """Random weights of both kinds, saved as their hub folders are: vectors of length 1, and an answer a picture."""
     import torch
-    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, ViTConfig, ViTImageProcessor, ViTModel
+    import transformers
+    from transformers import CLIPConfig, CLIPModel, ViTConfig, ViTModel
 
+    def refuse(*_: object) -> None:
+        raise ImportError("AutoImageProcessor requires the Torchvision library")
+
+    if torchvision == "wanted":
+        monkeypatch.setattr(transformers.AutoImageProcessor, "from_pretrained", refuse)
     torch.manual_seed(0)
     small = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    text = {**small, "bos_token_id": 49406, "eos_token_id": 49407, "pad_token_id": 49407}
+    text = {**small, "hidden_size": 24, "bos_token_id": 49406, "eos_token_id": 49407, "pad_token_id": 49407}
     vision = {**small, "image_size": 32, "patch_size": 16}
     dino, clip = tmp_path / "dino", tmp_path / "clip"
     ViTModel(ViTConfig(**vision)).save_pretrained(dino)
-    ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(dino)
+    transformers.ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(dino)
     CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=8)).save_pretrained(clip)
     size = {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}}
-    CLIPImageProcessor(**size).save_pretrained(clip)
+    transformers.CLIPImageProcessorPil(**size).save_pretrained(clip)
     save_tokenizer(clip)
     scorer = choose_scorer(get_family("tiny"), str(dino), str(clip))
     assert isinstance(scorer, DinoClipScorer)
@@ -143,6 +195,8 @@ def test_dino_and_clip_by_path(tmp_path: Path) -> None:
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
     every = [scorer.shows([RED], [thing])[0] for thing in scorer.things]
     assert sum(every) == 1
+    pooled = scorers._pooled(scorer._clip.get_image_features(torch.zeros(1, 3, 32, 32)))
+    assert pooled.shape == (1, 8)
 
 
 @pytest.mark.parametrize("subject", SUBJECTS)

@@ -24,13 +24,13 @@ class Row:
     captions: Sequence[str] = ()
 
 
-def contact_sheet(rows: Sequence[Row], heads: Sequence[str] = (), title: str = "", cell_px: int = 0) -> Image.Image:
-    """One RGB picture of all rows. heads: a text above each column. cell_px: a picture's width (0: fits the pictures).
+def contact_sheet(rows: Sequence[Row], heads: Sequence[str] = (), title: str = "") -> Image.Image:
+    """One RGB picture of all rows. heads: a text above each column.
 
-    Pictures keep their shape; small ones are enlarged, large ones reduced.
+    Pictures keep their shape; small ones are enlarged, large ones reduced, all to one width.
     """
     shown = [picture for row in rows for picture in row.pictures]
-    cell = cell_px or min(320, max(160, max((picture.width for picture in shown), default=160)))
+    cell = min(320, max(160, max((picture.width for picture in shown), default=160)))
     left = _MARGIN_PX + (_LABEL_WIDTH_PX + _GAP_PX if any(row.label for row in rows) else 0)
     columns = max([len(row.pictures) for row in rows] + [len(heads), 1])
     width = left + columns * (cell + _GAP_PX) - _GAP_PX + _MARGIN_PX
@@ -53,27 +53,6 @@ def in_rows(pictures: Sequence[Image.Image], captions: Sequence[str], columns: i
     """Pictures in reading order, each with its caption below."""
     starts = range(0, len(pictures), columns)
     return contact_sheet([Row("", pictures[at : at + columns], captions[at : at + columns]) for at in starts])
-
-
-def before_after(
-    columns: dict[str, Sequence[Image.Image]], others: Sequence[Row] = (), title: str = "", cell_px: int = 0
-) -> Image.Image:
-    """The same subject side by side, a column for each name (real photo | base | trained), then rows of other pictures.
-
-    Columns may differ in length; as many rows are shown as the shortest has. The other rows are as wide as they are.
-    """
-    count = min(len(pictures) for pictures in columns.values())
-    rows = [Row("", [pictures[place] for pictures in columns.values()]) for place in range(count)]
-    top = contact_sheet(rows, list(columns), title, cell_px)
-    return beside(top, contact_sheet(list(others), cell_px=cell_px)) if others else top
-
-
-def beside(left: Image.Image, right: Image.Image) -> Image.Image:
-    """Two sheets next to each other, their tops aligned."""
-    sheet = Image.new("RGB", (left.width + right.width, max(left.height, right.height)), _PAPER)
-    sheet.paste(left, (0, 0))
-    sheet.paste(right, (left.width, 0))
-    return sheet
 
 
 def wrap(text: str, width_px: int, font: ImageFont.FreeTypeFont) -> list[str]:

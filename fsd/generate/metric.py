@@ -4,7 +4,7 @@ likeness  the mean, over the generated pictures of the subject, of the mean cosi
           vectors of all held-out photos. Held-out photos are squares, by the session's crop, of photos of the subject
           that training never sees. `real` is the same for the training photos: what a perfect model would reach.
 rise      (trained - base) / (real - base): 0 is no better than the base model, 1 is as like as real photos are.
-agreement the share of pictures of other prompts in which the scorer names the prompt's thing first.
+agreement the share of pictures of other prompts, without the subject, in which the scorer names the prompt's thing first.
 drift     agreement of the base minus that of the trained model: what training made it forget.
 same      the mean cosine between the base's and the trained model's picture of the same other prompt and seed.
 
@@ -13,7 +13,8 @@ Blind spots, to be kept in mind when reading the figures:
   shape and colour, hardly any lettering or texture, and photographs are strange to it. DINO sees texture and parts.
 - Background counts: photos taken in one room are alike because of the room, for `real` as for the trained model.
 - Copies score best: a model that repeats one training photo gets a high likeness. Variety is not measured.
-- The instance prompt alone is drawn; whether the subject can be put elsewhere is seen in the pictures, not the figures.
+- The subject is drawn by the instance prompt alone, and agreement and drift are measured on other prompts: whether the
+  subject can be put elsewhere or beside another thing is in no figure, and needs pictures of one's own (`fsd generate`).
 - Agreement needs nameable pictures only, not good ones, and 20 things stand for all that the base knows.
 - A blurred average of the subject can be nearer to all held-out photos than a real photo is: a rise above 1 is no
   better than real (seen after the metric was fixed, on the demo's photographs cut close to the box).

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ COMMON_THINGS = (
     *("a bicycle", "a boat", "a house", "a tree", "a flower", "a chair", "a clock", "a guitar", "a cake", "an apple"),
 )
 _OTHER_THINGS = 20
+Concept = TypeVar("Concept")
 
 
 class Scorer(Protocol):
@@ -40,7 +41,7 @@ class Scorer(Protocol):
 
 
 class JudgeScorer:
-    """The judge that travels with a base model's wheel; things: every fifth of the base's concepts, twenty in all."""
+    """The judge that travels with a base model's wheel; things: twenty of the base's concepts, as `scored` chooses them."""
 
     def __init__(self, package: str) -> None:
         try:
@@ -52,7 +53,7 @@ class JudgeScorer:
         self.name = f"{package} judge"
         named = [(f"{concept['article']} {concept['name']}".strip(), concept["name"]) for concept in concepts]
         self._concept = dict(named)
-        self.things = tuple(thing for thing, _ in named[:: max(1, len(named) // _OTHER_THINGS)][:_OTHER_THINGS])
+        self.things = tuple(thing for thing, _ in scored(named))
 
     def vectors(self, pictures: Sequence[Image]) -> Vectors:
         return np.asarray(self._judge.embed(list(pictures)), np.float32)
@@ -71,11 +72,11 @@ class DinoClipScorer:
     things: tuple[str, ...] = COMMON_THINGS
 
     def __init__(self, dino: str = DINO, clip: str = CLIP) -> None:
-        from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
+        from transformers import AutoModel, AutoTokenizer
 
         self.name = f"{Path(dino).name} + {Path(clip).name}"
-        self._dino, self._dino_pixels = _load(AutoModel, dino), _load(AutoImageProcessor, dino)
-        self._clip, self._clip_pixels = _load(AutoModel, clip), _load(AutoImageProcessor, clip)
+        self._dino, self._dino_pixels = _load(AutoModel, dino), _image_processor(dino, "ViTImageProcessorPil")
+        self._clip, self._clip_pixels = _load(AutoModel, clip), _image_processor(clip, "CLIPImageProcessorPil")
         self._tokenizer = _load(AutoTokenizer, clip)
 
     def vectors(self, pictures: Sequence[Image]) -> Vectors:
@@ -96,6 +97,11 @@ class DinoClipScorer:
         return [self.things[first] == thing for first, thing in zip(firsts, things, strict=True)]
 
 
+def scored(concepts: Sequence[Concept]) -> Sequence[Concept]:
+    """Those of a base model's concepts that the score asks for: twenty, spread over all. The demo protects the others."""
+    return concepts[:: max(1, len(concepts) // _OTHER_THINGS)][:_OTHER_THINGS]
+
+
 def choose_scorer(family: ModelFamily, dino: str = "", clip: str = "") -> Scorer:
     """The judge that travels with the family's base model where there is one, else DINO and CLIP."""
     packages = [source.removeprefix("wheel:") for source in family.sources if source.startswith("wheel:")]
@@ -109,9 +115,19 @@ def _load(kind: Any, name: str) -> Any:
     try:
         loaded = kind.from_pretrained(name)
     except (OSError, ValueError) as fault:
-        hint = "connect to the internet once, or give folders that hold the models: dino=..., clip=..."
+        hint = "connect to the internet once, or give score the folders that hold the models, as --dino and --clip"
         raise DownloadError(f"{name}, which the score needs, cannot be loaded: {fault}", hint) from fault
     return loaded.eval().requires_grad_(False) if hasattr(loaded, "eval") else loaded
+
+
+def _image_processor(name: str, plain: str) -> Any:
+    """A model's image processor; plain: its class where the automatic choice wants torchvision (transformers 5.15)."""
+    import transformers
+
+    try:
+        return _load(transformers.AutoImageProcessor, name)
+    except ImportError:
+        return _load(getattr(transformers, plain), name)
 
 
 def _pooled(output: Any) -> Any:
