@@ -17,7 +17,7 @@ from fsd.errors import SessionError
 from fsd.families import FAMILIES, get_family
 from fsd.needs import base_folder, counting_up, need_base_model, need_photos, need_training, root_folder
 from fsd.presets import with_preset_steps
-from fsd.runtime import colab, machine, report
+from fsd.runtime import colab, files, machine, report
 from fsd.runtime.process import run_stage
 from fsd.runtime.report import Result
 from fsd.settings import one_of
@@ -148,6 +148,7 @@ def save_ckpt(session: Session, format: str = "safetensors", dtype: str = "fp16"
     name = f"{session.name}-{step}" if step else session.name
     metadata = {"modelspec.title": session.name, "fsd.recipe": recipe.fingerprint()}
     with writing(session):
+        files.clear_temporary(session.folder)
         saved = save(
             model.parts,
             session.folder / f"{name}.{one_of('format', format, 'safetensors', 'ckpt')}",

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
+from micro import make_folder
+from subjects import train_a_little
 
+from fsd.data.session import Session
 from fsd.errors import MachineError, WeightsError
 from fsd.recipe import Recipe
 from fsd.weights import checkpoint
@@ -95,7 +99,9 @@ def test_what_a_kill_left_behind_is_cleared_by_the_next_save(tmp_path: Path) -> 
 def test_freeing_space_keeps_one_and_drops_its_optimizer_only_when_done(tmp_path: Path) -> None:
     save(tmp_path, 2)
     save(tmp_path, 4)
+    (tmp_path / ".unet-000006.partial-abc").mkdir()
     assert checkpoint.keep_newest(tmp_path, "unet", print) > 0
+    assert [folder.name for folder in tmp_path.iterdir()] == ["unet-000004"]
     assert (tmp_path / "unet-000004/optimizer.safetensors").exists()
     done = save(tmp_path, 6, done=True)
     assert checkpoint.keep_newest(tmp_path, "unet", print) > 0
@@ -163,3 +169,19 @@ def test_a_name_that_no_checkpoint_has_is_answered_with_those_there_are(tmp_path
     with pytest.raises(WeightsError, match="there is no checkpoint") as caught:
         open_model(tmp_path, named)
     assert caught.value.hint == "choose one of: base, text_encoder-000001, unet-000002"
+
+
+def test_the_unet_stage_starts_from_the_text_encoder_of_the_same_model(micro_session: Session, tmp_path: Path) -> None:
+    from fsd.train.prepare import _origin
+
+    train_a_little(micro_session)
+    shutil.rmtree(micro_session.checkpoints / "unet-000008")
+    trained = micro_session.checkpoints / "text_encoder-000006/text_encoder"
+    assert _origin(micro_session, "unet", fork=False).parts["text_encoder"] == trained
+    recipe = micro_session.recipe()
+    base = Path(recipe.base_model)
+    micro_session.save_recipe(recipe.changed(text_encoder__steps=0))
+    assert _origin(micro_session, "unet", fork=True).parts["text_encoder"] == base / "text_encoder"
+    micro_session.save_recipe(recipe.changed(base_model=str(make_folder(tmp_path / "other", layers=2))))
+    with pytest.raises(WeightsError, match="text_encoder-000006 was trained from another base model"):
+        _origin(micro_session, "unet", fork=True)

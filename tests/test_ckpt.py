@@ -11,8 +11,11 @@ from pathlib import Path
 
 import pytest
 from micro import diffusers, make_folder, parts_of, torch
+from subjects import train_a_little
 
-from fsd.errors import FsdError, MachineError, WeightsError
+from fsd import pipeline, upkeep
+from fsd.data.session import Session
+from fsd.errors import FsdError, MachineError, SessionError, WeightsError
 from fsd.runtime.files import sha256
 from fsd.weights import ckpt, stream
 from fsd.weights.ckpt import ckpt_to_folder, read_file, save_ckpt
@@ -192,6 +195,51 @@ def test_what_was_written_wrongly_never_gets_its_name(
         save_ckpt(parts_of(small), destination, None)
     assert destination.read_text() == "the last good one"
     assert list(tmp_path.iterdir()) == [destination]
+
+
+def test_a_file_of_other_tensors_never_gets_its_name(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write_others(path: Path, *_: object) -> None:
+        safetensors_torch.save_file({"others": torch.zeros(1)}, path)
+
+    monkeypatch.setattr(ckpt, "write_tensors", write_others)
+    with pytest.raises(WeightsError, match="not written as it was meant"):
+        save_ckpt(parts_of(small), tmp_path / "model.safetensors", None)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_verb_names_the_parts_it_saved_and_clears_what_a_kill_left(micro_session: Session) -> None:
+    train_a_little(micro_session)
+    left = micro_session.folder / ".cup.safetensors.partial-0123abcd"
+    left.write_bytes(b"half")
+    saved = pipeline.save_ckpt(micro_session)
+    assert "text encoder: text_encoder-000006; UNet: unet-000008\n" in saved.text
+    assert not left.exists()
+    left.write_bytes(b"half")
+    assert upkeep.free_drive_space(micro_session)["freed_bytes"] == 4
+    assert not left.exists()
+
+
+def test_the_verb_keeps_the_good_file_when_the_only_checkpoint_is_damaged(micro_session: Session) -> None:
+    train_a_little(micro_session)
+    saved = pipeline.save_ckpt(micro_session)
+    weights = next((micro_session.checkpoints / "unet-000008/unet").glob("*.safetensors"))
+    content = bytearray(weights.read_bytes())
+    content[-3] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(WeightsError, match=r"no UNet checkpoint in .* is whole"):
+        pipeline.save_ckpt(micro_session)
+    assert sha256(Path(saved["ckpt"])) == saved["sha256"]
+
+
+def test_the_verb_does_not_save_a_stage_that_the_recipe_leaves_out(micro_session: Session) -> None:
+    train_a_little(micro_session)
+    shutil.rmtree(micro_session.checkpoints / "unet-000008")
+    assert "text encoder: text_encoder-000006; UNet: base" in pipeline.save_ckpt(micro_session).text
+    micro_session.save_recipe(micro_session.recipe().changed(text_encoder__steps=0))
+    with pytest.raises(SessionError, match="nothing is trained yet"):
+        pipeline.save_ckpt(micro_session)
 
 
 def test_a_full_disk_is_said_before_anything_is_written(

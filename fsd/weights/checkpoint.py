@@ -119,13 +119,14 @@ def is_done(checkpoints: Path, stage: str) -> bool:
 def keep_newest(checkpoints: Path, stage: str, say: Callable[[str], None]) -> int:
     """Delete all checkpoints of a stage but the newest whole one, and its optimizer state if it is the last step.
 
-    Returns the bytes freed.
+    What interrupted saves left goes too. Returns the bytes freed.
     """
+    freed = files.clear_temporary(checkpoints)
     newest = newest_checkpoint(checkpoints, stage, say)
     if newest is None:
-        return 0
+        return freed
     gone = [folder for folder in list_checkpoints(checkpoints, stage) if folder != newest.folder]
-    freed = sum(files.size_bytes(folder) for folder in gone)
+    freed += sum(files.size_bytes(folder) for folder in gone)
     for folder in gone:
         _discard(folder)
     return freed + (_drop_optimizer(newest) if newest.done else 0)
