@@ -15,6 +15,7 @@ from urllib.parse import urlparse
 import pytest
 
 from fsd.errors import DownloadError, FsdError, RecipeError, WeightsError
+from fsd.families.family import Source
 from fsd.weights import base_model
 from fsd.weights.base_model import base_fingerprint, check_folder, find_base_model
 
@@ -166,10 +167,10 @@ def test_a_family_tries_its_sources_in_order(monkeypatch: pytest.MonkeyPatch, tm
         return make_folder(tmp_path / "found") if not (tmp_path / "found").exists() else tmp_path / "found"
 
     monkeypatch.setattr(base_model, "_hub_snapshot", fetch)
-    assert base_model._from_sources(("gone/model", "mirror/model")) == tmp_path / "found"
+    assert base_model._from_sources((Source("gone/model"), Source("mirror/model"))) == tmp_path / "found"
     assert tried == ["gone/model", "gone/model", "mirror/model"]
     with pytest.raises(DownloadError, match="gone"):
-        base_model._from_sources(("gone/model",))
+        base_model._from_sources((Source("gone/model"),))
 
 
 NO_MODELS = ["sd9", "", "https://civitai.com/models/1", "my/model.safetensors", "model.ckpt", "a/b/c", "../x"]

@@ -2,16 +2,21 @@
 
 from dataclasses import replace
 
+from fsd.families.family import Method, Source
 from fsd.families.sd1 import SD15
 
 TINY = replace(
     SD15,
     name="tiny",
     title="fsd tiny base",
-    sources=("wheel:fsd_tiny_base",),
+    sources=(Source("wheel:fsd_tiny_base"),),
     licence="Apache-2.0 (pictures: MIT and Apache-2.0)",
     native_px=128,
+    usual_px=(64, 192),
     allowed_px=(64, 256),
+    controlnets="tiny",
+    methods=(Method("full", 1.5, "of main memory, fp32, batch 4, 128 px; PyTorch is most of it", estimate=True),),
+    web_uis=("a1111",),
     sample_steps=25,
     guidance=5.0,
 )

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fsd.errors import DownloadError, FsdError, RecipeError, WeightsError
 from fsd.families import FAMILIES
+from fsd.families.family import Source
 from fsd.weights.parts import read_json, weight_files
 
 WEIGHTS = ("unet", "vae", "text_encoder")
@@ -79,13 +80,13 @@ def _samples(size: int) -> list[tuple[int, int]]:
     return [(0, 1 << 20), *((size * piece // 64, 64 << 10) for piece in range(1, 64)), (size - (1 << 20), 1 << 20)]
 
 
-def _from_sources(sources: tuple[str, ...]) -> Path:
+def _from_sources(sources: tuple[Source, ...]) -> Path:
     """The folder from the first source that has it; the last source's error when none does."""
     for source in sources:
         try:
-            if source.startswith("wheel:"):
-                return check_folder(_wheel_folder(source.removeprefix("wheel:")))
-            return check_folder(hub_folder(source))
+            if source.package:
+                return check_folder(_wheel_folder(source.package))
+            return check_folder(hub_folder(source.repository, source.revision))
         except DownloadError as fault:
             last = fault
     raise last
