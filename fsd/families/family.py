@@ -9,6 +9,8 @@ WEB_UIS = ("a1111", "forge", "forge-neo", "comfyui")
 
 CLIP_TARGETS = ("q_proj", "k_proj", "v_proj", "out_proj")
 UNET_TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
+JOINT_TARGETS = (*UNET_TARGETS, "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
+"""Attention of pictures and texts together, in the transformers of SD 3.5 and Flux."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,8 @@ class TextEncoder:
 class Method:
     """A way to train a family. name: "full", "lora" or "text_encoder" (the first stage alone).
 
-    memory_gb: GPU memory of the leanest setting that people use. basis: that setting and where the figure comes from.
-    estimate: reckoned, not measured by anyone.
+    memory_gb: GPU memory (GB) of the leanest setting that people use. basis: that setting, and where the figure is from.
+    estimate: reckoned by us, measured by nobody.
     """
 
     name: str
@@ -72,8 +74,8 @@ class ModelFamily:
     """One kind of model.
 
     sources: where the base model comes from, in the order tried; the next when one is gone.
-    gated: the hub asks for an account that has accepted the licence.
-    native_px: the side it was trained at; usual_px: sides that work as well; allowed_px: what can be forced.
+    gated: the hub wants a token of an account that has accepted the licence.
+    native_px: the side it was made at; usual_px: least and most that also work; allowed_px: what can be forced.
     latent_scale, latent_shift: latents = (z - shift) * scale, z being what the VAE's encoder gives.
     prediction: what the network predicts, "epsilon", "v_prediction" or "flow".
     backbone: "unet" or "transformer": the part's folder. lora_targets: as for a text encoder.

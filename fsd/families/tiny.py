@@ -15,8 +15,12 @@ TINY = replace(
     usual_px=(64, 192),
     allowed_px=(64, 256),
     controlnets="tiny",
-    methods=(Method("full", 1.5, "of main memory, fp32, batch 4, 128 px; PyTorch is most of it", estimate=True),),
-    web_uis=("a1111",),
+    methods=(
+        Method("full", 1.5, "of main memory, fp32, batch 4, 128 px; most of it is PyTorch", estimate=True),
+        Method("text_encoder", 1.5, "as full", estimate=True),
+        Method("lora", 1.5, "as full", estimate=True),
+    ),
+    web_uis=("a1111",),  # with the sidecar yaml that gives its width
     sample_steps=25,
     guidance=5.0,
 )
