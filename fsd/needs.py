@@ -8,6 +8,8 @@ from typing import Any
 from fsd.data import session as sessions
 from fsd.data.session import Session
 from fsd.errors import SessionError
+from fsd.families import FAMILIES, family_from
+from fsd.recipe import Recipe
 from fsd.runtime import colab
 from fsd.weights import checkpoint
 from fsd.weights.base_model import find_base_model
@@ -37,6 +39,17 @@ def need_base_model(session: Session) -> None:
     """SessionError unless a base model was chosen."""
     if not session.recipe().base_model:
         raise SessionError(f"session {session.name!r} has no base model yet", "run choose_base_model first")
+
+
+def family_of(base_model: str) -> str:
+    """The family of a base model as the user names it, as far as can be told without a download, else "sd15"."""
+    if base_model in FAMILIES:
+        return base_model
+    if Path(base_model).expanduser().exists():
+        from fsd.weights.detect import detect
+
+        return detect(Path(base_model).expanduser()).family or Recipe.family
+    return family_from(base_model) or (Recipe.family if "/" in base_model else base_model)
 
 
 def base_folder(session: Session) -> Path:

@@ -14,8 +14,8 @@ from fsd.data import session as sessions
 from fsd.data.lock import writing
 from fsd.data.session import Session
 from fsd.errors import SessionError
-from fsd.families import get_family
-from fsd.needs import base_folder, counting_up, need_base_model, need_photos, need_training, root_folder
+from fsd.families import get_family, rules
+from fsd.needs import base_folder, counting_up, family_of, need_base_model, need_photos, need_training, root_folder
 from fsd.presets import with_preset_steps
 from fsd.runtime import colab, machine, report
 from fsd.runtime.process import run_stage
@@ -42,19 +42,34 @@ def open_session(name: str, root: str = "") -> Session:
     return session
 
 
-def choose_base_model(session: Session, base_model: str = "sd15", family: str = "", resolution_px: int = 0) -> Result:
+def choose_base_model(
+    session: Session,
+    base_model: str = "sd15",
+    family: str = "",
+    resolution_px: int = 0,
+    web_ui: str = "",
+    force: bool = False,
+) -> Result:
     """Choose and fetch the model to start from.
 
     base_model: a family ("sd15", or "tiny" to try everything without a download), a hub repository OWNER/NAME, or a
     folder in Diffusers layout.
-    family: what a repository or folder holds (default: sd15).
+    family: what a repository or folder holds (default: as the repository is known or the folder recognised, else sd15).
     resolution_px: the side of the training pictures (default: the family's own).
+    web_ui: a1111, forge, forge-neo or comfyui: refuse a family that it cannot run.
+    force: take a resolution that the family was not made for.
     """
     recipe = session.recipe()
-    chosen = get_family(family or (base_model if "/" not in base_model and not Path(base_model).exists() else "sd15"))
-    folder = find_base_model(base_model)
+    chosen = get_family(family or family_of(base_model))
+    if web_ui:
+        rules.need_web_ui(chosen, web_ui)
     px = resolution_px or (recipe.resolution_px if recipe.family == chosen.name else chosen.native_px)
-    session.save_recipe(recipe.changed(family=chosen.name, base_model=base_model, resolution_px=px))
+    force = force or (recipe.force and px == recipe.resolution_px)
+    recipe = recipe.changed(family=chosen.name, base_model=base_model, resolution_px=px, force=force).checked()
+    if warning := rules.resolution_warning(chosen, px):
+        report.say(f"note: {warning}")
+    folder = find_base_model(base_model)
+    session.save_recipe(recipe)
     return Result(f"base model: {chosen.title}, {px} px\n{folder}", family=chosen.name, folder=str(folder))
 
 

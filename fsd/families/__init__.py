@@ -27,3 +27,11 @@ def get_family(name: str) -> ModelFamily:
     close = get_close_matches(name, FAMILIES, n=1)
     meant = f"did you mean {close[0]!r}? " if close else ""
     raise RecipeError(f"there is no model family {name!r}", f"{meant}choose one of: {', '.join(FAMILIES)}")
+
+
+def family_from(repository: str) -> str:
+    """The name of the family that has this hub repository among its sources; "" if none has."""
+    for family in FAMILIES.values():
+        if repository.partition("@")[0] in (source.repository for source in family.sources):
+            return family.name
+    return ""

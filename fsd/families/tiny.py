@@ -14,6 +14,7 @@ TINY = replace(
     native_px=128,
     usual_px=(64, 192),
     allowed_px=(64, 256),
+    latent_scale=0.445121,
     controlnets="tiny",
     methods=(
         Method("full", 1.5, "of main memory, fp32, batch 4, 128 px; most of it is PyTorch", estimate=True),
