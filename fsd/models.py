@@ -27,6 +27,25 @@ def families(web_ui: str = "", markdown: bool = False) -> Result:
     return Result(text, families=[asdict(family) for family in chosen])
 
 
+def base_model(spec: str, family: str = "") -> Result:
+    """Get a base model: fetch and convert what is not on this machine yet, and show what it is and where.
+
+    spec: a family (fsd families lists them); OWNER/NAME on the hub, with @REVISION if wanted; a Diffusers folder, a
+    .safetensors or a .ckpt; or a link: a page or file of the hub or Civitai, a file shared on Google Drive, any http(s)
+    link. A download that was cut goes on where it stopped. Models with a licence to accept, and files behind a login,
+    need a token: the Colab secret or environment variable HF_TOKEN or CIVITAI_TOKEN.
+    family: what a single file is, where it does not tell.
+    """
+    from fsd.weights.base_model import find_base_model
+    from fsd.weights.detect import detect
+
+    folder = find_base_model(spec, family)
+    found = detect(folder)
+    name = spec if spec in FAMILIES else found.family or family
+    title = FAMILIES[name].title if name else found.title
+    return Result(f"base model: {title}\n{folder}", family=name, title=title, folder=str(folder))
+
+
 def convert(
     source: str, destination: str, dtype: str = "", like: str = "", family: str = "", without: str = "",
     prediction: str = "",

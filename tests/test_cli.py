@@ -22,7 +22,7 @@ VERBS = [
     "setup", "open-session", "choose-base-model", "add-photos", "caption-photos", "train-text-encoder", "train-unet",
     "save-ckpt", "generate", "score", "demo", "change-settings", "crop-photo", "plot-loss", "show-session",
     "list-sessions", "export-session", "import-session", "remove-session", "free-drive-space",
-    "families",
+    "families", "base-model", "convert", "inspect",
 ]  # fmt: skip
 CODES = {"usage", "machine", "download", "session", "recipe", "weights", "training", "interrupted"}
 
