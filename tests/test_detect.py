@@ -205,6 +205,19 @@ def test_metadata_tells_what_sd2_predicts(tmp_path: Path, metadata: dict, family
         assert detect(sparse_file(tmp_path / f"model{suffix}", outline, metadata=metadata)).family == family
 
 
+@pytest.mark.parametrize(("metadata", "meant"), [
+    ({"ss_base_model_version": "sd_v1"}, "lora sd15 sd1 epsilon kohya"),
+    ({"ss_base_model_version": "sd_v2_v"}, "lora sd21 sd2 v_prediction kohya"),
+    ({"ss_base_model_version": "sdxl_base_v1-0"}, "lora sdxl sdxl epsilon kohya"),
+    ({"modelspec.architecture": "flux-1-dev/lora"}, "lora flux-dev flux flow kohya"),
+    ({"modelspec.architecture": "stable-diffusion-3-medium/lora"}, "lora - sd3 flow kohya"),
+    ({}, "lora - - - kohya"),
+])  # fmt: skip
+def test_a_lora_whose_layers_tell_nothing_is_told_by_its_metadata(tmp_path: Path, metadata: dict, meant: str) -> None:
+    outline = {f"lora_unet_down_blocks_0_resnets_0_conv1.{DOWN}": (4, 320, 3, 3)}
+    assert in_words(sparse_file(tmp_path / "odd.safetensors", outline, metadata=metadata)) == meant
+
+
 def test_a_norm_near_the_border_is_said_to_be(tmp_path: Path) -> None:
     path = with_norm(tmp_path / "model.safetensors", "wide", "F32")
     write_values(path, read_weights(path)[0][NORM].offset, struct.pack("<320f", *[0.095, -0.095] * 160))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import struct
 import zipfile
@@ -52,6 +53,10 @@ def read_members(path: Path) -> Members:
                         index = archive.read(info)
         except (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError, EOFError, struct.error) as fault:
             raise damaged(path, f"it is no ZIP of PyTorch 1.6 or later ({fault})") from None
+        except OSError as fault:
+            if fault.errno != errno.EINVAL:  # a directory before the file's first byte
+                raise
+            raise damaged(path, "its directory is not where its end says") from None
     return Members(index, storages)
 
 
@@ -74,9 +79,9 @@ def _starts(path: Path, stream: BinaryIO, entries: list[zipfile.ZipInfo], end: i
         stored = info.compress_type == zipfile.ZIP_STORED and info.file_size == info.compress_size
         if not stored or info.flag_bits & _ENCRYPTED:
             raise damaged(path, f"{info.filename} is compressed or encrypted")
-        stream.seek(info.header_offset)
+        stream.seek(max(info.header_offset, at))
         local = stream.read(30)
-        if len(local) < 30 or local[:4] != b"PK\3\4" or info.header_offset < at:
+        if info.header_offset < at or len(local) < 30 or local[:4] != b"PK\3\4":
             raise damaged(path, f"{info.filename} does not begin where its directory says")
         name, extra = struct.unpack("<HH", local[26:30])
         if stream.read(name) != info.filename.encode():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fsd.errors import WeightsError
 from fsd.weights.evidence import Evidence
-from fsd.weights.networks import KINDS, NETWORKS, PARTS, UNKNOWN_NETWORK, Kind, Network
+from fsd.weights.networks import KINDS, NETWORKS, PARTS, SAID, UNKNOWN_NETWORK, Kind, Network
 from fsd.weights.parts import read_part
 from fsd.weights.prediction import predicted
 from fsd.weights.weight_file import read_weights
@@ -100,10 +100,15 @@ def _gather(path: Path) -> tuple[Evidence, tuple[str, ...]]:
 
 
 def _network(evidence: Evidence, kind: Kind) -> tuple[Network, list[str]]:
-    """The first record that fits, and the clues in words."""
-    for network in NETWORKS:
-        if kind.name in network.kinds and (clues := evidence.matches(network.clues)) is not None:
+    """The first record that fits, and the clues in words; for what fits none, the one that its metadata speaks of."""
+    records = [network for network in NETWORKS if kind.name in network.kinds]
+    for network in records:
+        if (clues := evidence.matches(network.clues)) is not None:
             return network, clues
+    for title, *starts in SAID if kind.name == "lora" else ():
+        for key, start in zip(("ss_base_model_version", "modelspec.architecture"), starts, strict=True):
+            if (said := evidence.metadata.get(key, "")).startswith(start):
+                return next(network for network in records if network.title == title), [f"{key} {said} in the metadata"]
     return UNKNOWN_NETWORK, list(_looked_for(evidence))
 
 

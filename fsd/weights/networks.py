@@ -151,6 +151,15 @@ NETWORKS = (
     Network("Stable Diffusion 3 or FLUX.1", "", (Clue(r"decoder\.conv_in\.weight$", 1, 16),), kinds=("vae",)),
 )  # fmt: skip
 
+SAID = (
+    ("Stable Diffusion 1", "sd_v1", "stable-diffusion-v1"),
+    ("Stable Diffusion 2", "sd_v2", "stable-diffusion-v2"),
+    ("SDXL", "sdxl", "stable-diffusion-xl"),
+    ("Stable Diffusion 3", "sd3", "stable-diffusion-3"),
+    ("FLUX.1", "flux", "flux-1"),
+)
+"""(a record's title, how kohya's ss_base_model_version and ModelSpec's architecture begin): for what tells by no layer."""
+
 UNKNOWN_NETWORK = Network("of no architecture that fsd knows", "", ())
 
 PARTS = (
