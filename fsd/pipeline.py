@@ -14,8 +14,19 @@ from fsd.data import session as sessions
 from fsd.data.lock import writing
 from fsd.data.session import Session
 from fsd.errors import SessionError
-from fsd.families import get_family, rules
-from fsd.needs import base_folder, counting_up, family_of, need_base_model, need_photos, need_training, root_folder
+from fsd.families import get_family
+from fsd.families.rules import resolution_warning
+from fsd.needs import (
+    base_folder,
+    counting_up,
+    family_found,
+    family_of,
+    need_base_model,
+    need_photos,
+    need_training,
+    recipe_for,
+    root_folder,
+)
 from fsd.presets import with_preset_steps
 from fsd.runtime import colab, machine, report
 from fsd.runtime.process import run_stage
@@ -52,25 +63,24 @@ def choose_base_model(
 ) -> Result:
     """Choose and fetch the model to start from.
 
-    base_model: a family ("sd15", or "tiny" to try everything without a download), a hub repository OWNER/NAME, or a
-    folder in Diffusers layout.
-    family: what a repository or folder holds (default: as the repository is known or the folder recognised, else sd15).
+    base_model: a family ("sd15", or "tiny" to try everything without a download; fsd families lists them), a hub
+    repository OWNER/NAME, a folder in Diffusers layout, a .safetensors or .ckpt, or a link (see fsd base-model).
+    family: what it is (default: as recognised, else sd15).
     resolution_px: the side of the training pictures (default: the family's own).
     web_ui: a1111, forge, forge-neo or comfyui: refuse a family that it cannot run.
     force: take a resolution that the family was not made for.
     """
-    recipe = session.recipe()
-    chosen = get_family(family or family_of(base_model))
-    if web_ui:
-        rules.need_web_ui(chosen, web_ui)
-    px = resolution_px or (recipe.resolution_px if recipe.family == chosen.name else chosen.native_px)
-    force = force or (recipe.force and px == recipe.resolution_px)
-    recipe = recipe.changed(family=chosen.name, base_model=base_model, resolution_px=px, force=force).checked()
-    if warning := rules.resolution_warning(chosen, px):
+    named = family or family_of(base_model)
+    if named:  # what is impossible is said before anything is downloaded
+        recipe_for(session.recipe(), get_family(named), base_model, resolution_px, web_ui, force)
+    folder = find_base_model(base_model, family)
+    chosen = family_found(folder, named)
+    recipe = recipe_for(session.recipe(), chosen, base_model, resolution_px, web_ui, force)
+    if warning := resolution_warning(chosen, recipe.resolution_px):
         report.say(f"note: {warning}")
-    folder = find_base_model(base_model)
     session.save_recipe(recipe)
-    return Result(f"base model: {chosen.title}, {px} px\n{folder}", family=chosen.name, folder=str(folder))
+    text = f"base model: {chosen.title}, {recipe.resolution_px} px\n{folder}"
+    return Result(text, family=chosen.name, folder=str(folder))
 
 
 def add_photos(

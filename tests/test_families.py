@@ -12,7 +12,7 @@ import pytest
 
 from fsd import __main__, models, pipeline
 from fsd.data.session import Session, open_session
-from fsd.errors import RecipeError
+from fsd.errors import RecipeError, WeightsError
 from fsd.families import FAMILIES, family_from, get_family, rules, table
 from fsd.families.family import WEB_UIS, ModelFamily, Source
 from fsd.recipe import Recipe
@@ -27,7 +27,7 @@ GONE = ("sd15", "sd15-inpainting", "sd21-base", "sd21")
 @pytest.fixture
 def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
     """A new session, on a machine where any download is a failure."""
-    monkeypatch.setattr(pipeline, "find_base_model", lambda _: pytest.fail("something was downloaded"))
+    monkeypatch.setattr(pipeline, "find_base_model", lambda *_: pytest.fail("something was downloaded"))
     return open_session(tmp_path, "cup", create=True)
 
 
@@ -139,28 +139,31 @@ def test_nothing_outside_the_records_branches_on_a_familys_name() -> None:
 
 
 def test_adding_a_family_is_adding_one_record(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    session: Session, micro_model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     added = replace(
-        FAMILIES["sd21"], name="sd22", title="Stable Diffusion 2.2", sources=(Source("owner/sd22"),), web_uis=("forge",)
+        FAMILIES["sd15"], name="sd16", title="Stable Diffusion 1.6", sources=(Source("owner/sd16"),), web_uis=("forge",)
     )
+    added = replace(added, native_px=768, usual_px=(512, 832), allowed_px=(512, 1024))
     monkeypatch.setitem(FAMILIES, added.name, added)
-    monkeypatch.setattr(pipeline, "find_base_model", lambda spec: tmp_path / spec.replace("/", "-"))
-    assert get_family("sd22") is added
-    with pytest.raises(RecipeError, match="sd23") as caught:
-        get_family("sd23")
-    assert "did you mean 'sd22'" in caught.value.hint
-    chosen = pipeline.choose_base_model(open_session(tmp_path, "cup", create=True), "owner/sd22@v1", web_ui="forge")
-    assert chosen == {"family": "sd22", "folder": str(tmp_path / "owner-sd22@v1")}
-    recipe = open_session(tmp_path, "cup").recipe()
-    assert (recipe.family, recipe.resolution_px, recipe.checked()) == ("sd22", 768, recipe)
-    assert "sd22" in rules.training_fault(FAMILIES["flux-dev"])
-    assert "| sd22 | Stable Diffusion 2.2 | 768 | v_prediction |" in table.markdown()
+    monkeypatch.setattr(pipeline, "find_base_model", lambda *_: micro_model)
+    assert get_family("sd16") is added
+    with pytest.raises(RecipeError, match="sd16x") as caught:
+        get_family("sd16x")
+    assert "did you mean 'sd16'" in caught.value.hint
+    chosen = pipeline.choose_base_model(session, "owner/sd16@v1", web_ui="forge")
+    assert chosen == {"family": "sd16", "folder": str(micro_model)}
+    recipe = session.recipe()
+    assert (recipe.family, recipe.resolution_px, recipe.checked()) == ("sd16", 768, recipe)
+    with pytest.raises(RecipeError, match=r"a1111 cannot run Stable Diffusion 1\.6"):
+        pipeline.choose_base_model(session, "sd16", web_ui="a1111")
+    assert "sd16" in rules.training_fault(FAMILIES["flux-dev"])
+    assert "| sd16 | Stable Diffusion 1.6 | 768 | epsilon |" in table.markdown()
     monkeypatch.setattr(report, "_stream", None)  # put back afterwards: --json sends lines to standard error
     assert __main__.main(["families", "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)["families"]
     assert [row["name"] for row in shown] == [*FAMILIES]
-    assert shown[-1]["sources"][0] == {"repository": "owner/sd22", "revision": "main", "file": None, "files": []}
+    assert shown[-1]["sources"][0] == {"repository": "owner/sd16", "revision": "main", "file": None, "files": []}
 
 
 # --- impossible combinations -----------------------------------------------------------------------------------------
@@ -200,11 +203,11 @@ def test_a_family_that_cannot_be_trained_is_refused_before_any_download(session:
 
 
 def test_768_px_on_sd15_warns_and_asks_for_force(
-    session: Session, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    session: Session, monkeypatch: pytest.MonkeyPatch, micro_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(RecipeError, match=r"resolution_px is 768.*made at 512 px.*--force"):
         pipeline.choose_base_model(session, "sd15", resolution_px=768)
-    monkeypatch.setattr(pipeline, "find_base_model", lambda _: tmp_path)
+    monkeypatch.setattr(pipeline, "find_base_model", lambda *_: micro_model)
     pipeline.choose_base_model(session, "sd15", resolution_px=768, force=True)
     assert "subjects come out doubled" in capsys.readouterr().out
     assert session.recipe().checked().force
@@ -245,6 +248,17 @@ def test_a_controlnet_of_another_family_is_refused() -> None:
         rules.need_controlnet(get_family(one), get_family(other))
     with pytest.raises(RecipeError, match=r"this ControlNet is made for Stable Diffusion 3\.5 Large, not for"):
         rules.need_controlnet(get_family("sd35-medium"), get_family("sd35-large"))
+
+
+def test_what_the_weights_are_is_believed_unless_the_user_names_their_family(
+    session: Session, monkeypatch: pytest.MonkeyPatch, micro_model: Path, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(pipeline, "find_base_model", lambda *_: micro_model)
+    assert pipeline.choose_base_model(session, "https://example.org/model")["family"] == "sd15"
+    assert pipeline.choose_base_model(session, "owner/name", family="tiny")["family"] == "tiny"
+    with pytest.raises(WeightsError, match=r"Stable Diffusion 1.*, not Stable Diffusion 2\.1"):
+        pipeline.choose_base_model(session, "owner/name", family="sd21")
+    assert session.recipe().family == "tiny"
 
 
 # --- what is shown ---------------------------------------------------------------------------------------------------
