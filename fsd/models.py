@@ -95,5 +95,5 @@ def inspect(file: str) -> Result:
     """
     from fsd.weights.description import describe, in_lines
 
-    facts = describe(Path(file))
+    facts = describe(Path(file).expanduser())
     return Result(in_lines(facts), **facts)

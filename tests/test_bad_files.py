@@ -16,6 +16,7 @@ from sparse import sparse_file
 
 from fsd.__main__ import main
 from fsd.errors import WeightsError
+from fsd.runtime import report
 from fsd.weights.ckpt_zip import state_pickle
 from fsd.weights.detect import detect
 from fsd.weights.tensors import Target
@@ -173,7 +174,11 @@ BAD = [
 
 @pytest.mark.parametrize(("make", "says"), BAD, ids=[make.__name__ for make, _ in BAD])
 def test_bad_files_are_refused_by_name_and_nothing_runs(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], make: Callable[[Path, Path], None], says: str
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    make: Callable[[Path, Path], None],
+    says: str,
 ) -> None:
     path, marker = tmp_path / "bad.ckpt", tmp_path / "was-here"
     make(path, marker)
@@ -183,6 +188,7 @@ def test_bad_files_are_refused_by_name_and_nothing_runs(
             detect(path)
         assert says in caught.value.message
         assert name in caught.value.message
+    monkeypatch.setattr(report, "_stream", None)
     assert main(["inspect", str(path), "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["code"] == "weights"
     assert not marker.exists()

@@ -239,6 +239,21 @@ def test_of_an_unknown_file_is_said_what_was_looked_for(tmp_path: Path) -> None:
         require_model(path)
 
 
+def test_odd_keys_break_nothing(tmp_path: Path) -> None:
+    path = sparse_file(
+        tmp_path / "odd.safetensors", {"a\nconv_in.weight": (320, 4, 3, 3), "attn2.to_k" * 100_000: (1,)}
+    )
+    assert detect(path).kind == "unknown"
+
+
+def test_an_embedding_of_the_web_ui_is_recognised(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    content = {"string_to_token": {"*": 265}, "string_to_param": {"*": torch.zeros(2, 1024)}, "name": "cup", "step": 9}
+    torch.save(content, tmp_path / "cup.pt")
+    assert in_words(tmp_path / "cup.pt") == "embedding - sd2 - single-file"
+    assert detect(tmp_path / "cup.pt").metadata["name"] == "cup"
+
+
 def test_only_a_model_passes_for_a_model(tmp_path: Path) -> None:
     assert require_model(sparse_file(tmp_path / "model.safetensors", SD1)).family == "sd15"
     for name, outline, says in (

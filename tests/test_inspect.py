@@ -9,12 +9,18 @@ import pytest
 from sparse import sparse_file
 
 from fsd.__main__ import main
+from fsd.runtime import report
 
 UNET = {
     "conv_in.weight": (320, 4, 3, 3),
     "down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight": (320, 768),
 }
 FLUX_LORA = {"lora_unet_double_blocks_0_img_attn_qkv.lora_down.weight": (4, 3072)}
+
+
+@pytest.fixture(autouse=True)
+def _lines_go_where_they_did(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "_stream", None)
 
 
 def test_people_are_told_in_a_few_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -128,7 +128,7 @@ def _notes(found: object) -> dict[str, str]:
 
 def _placed(path: Path, storages: dict[str, tuple[int, int]], key: str, tensor: _Tensor) -> StoredTensor:
     if tensor.storage.name not in storages:
-        raise damaged(path, f"the values of {key} are missing")
+        raise damaged(path, f"the values of {key} are missing or compressed")
     shape, item = tensor.shape, DTYPE_BYTES[tensor.storage.dtype]
     counts = (tensor.offset, *shape)
     if len(counts) > MAX_AXES or not all(type(number) is int and number >= 0 for number in counts):

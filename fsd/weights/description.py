@@ -11,14 +11,28 @@ from fsd.runtime.files import size_bytes
 from fsd.runtime.report import human_bytes
 from fsd.weights.detect import Detected, detect
 
-DTYPE_TITLES = {"F64": "fp64", "F32": "fp32", "F16": "fp16", "BF16": "bf16", "F8_E4M3": "fp8 (e4m3)", "F8_E5M2": "fp8 (e5m2)"}
+DTYPE_TITLES = {
+    "F64": "fp64",
+    "F32": "fp32",
+    "F16": "fp16",
+    "BF16": "bf16",
+    "F8_E4M3": "fp8 (e4m3)",
+    "F8_E5M2": "fp8 (e5m2)",
+}
 HIGHLIGHTS = (
     *("modelspec.title", "modelspec.author", "modelspec.date", "modelspec.architecture", "modelspec.trigger_phrase"),
-    *("ss_output_name", "ss_base_model_version", "ss_sd_model_name", "ss_network_dim", "ss_network_alpha", "global_step"),
+    *(
+        "ss_output_name",
+        "ss_base_model_version",
+        "ss_sd_model_name",
+        "ss_network_dim",
+        "ss_network_alpha",
+        "global_step",
+    ),
 )
 """The metadata that people ask for; what a trainer wrote about each picture is left out."""
 MAX_TEXT = 200
-_FITTING_ANY = ("lora", "embedding", "controlnet")
+_FITTING_ANY = ("lora", "embedding")
 """Kinds that go with every family of their layout."""
 
 
@@ -31,11 +45,16 @@ def describe(path: Path) -> dict[str, Any]:
 
 
 def web_uis(found: Detected) -> list[str]:
-    """The web UIs that run its family; of what fits several families, those that run them all. Empty: not known."""
-    records = [FAMILIES[found.family]] if found.family else []
+    """The web UIs that run its family; of what fits several families, those that run them all. Empty: not known.
+
+    A family's record says nothing of ControlNets: no web UI but ComfyUI has them for all that it runs.
+    """
+    records = [FAMILIES[found.family]] if found.family and found.kind in ("model", *_FITTING_ANY) else []
     if not records and found.layout and found.kind in _FITTING_ANY:
         records = [family for family in FAMILIES.values() if family.layout == found.layout]
-    return [name for name in (records[0].web_uis if records else ()) if all(name in record.web_uis for record in records)]
+    return [
+        name for name in (records[0].web_uis if records else ()) if all(name in record.web_uis for record in records)
+    ]
 
 
 def in_lines(facts: dict[str, Any]) -> str:
@@ -43,7 +62,9 @@ def in_lines(facts: dict[str, Any]) -> str:
     known = facts["kind"] != "unknown"
     title = facts["title"] if known else "of no kind that fsd knows"
     prediction = facts["prediction"]
-    why = next((text.removeprefix(f"{prediction}: ") for text in facts["signals"] if text.startswith(f"{prediction}:")), "")
+    why = next(
+        (text.removeprefix(f"{prediction}: ") for text in facts["signals"] if text.startswith(f"{prediction}:")), ""
+    )
     clues = [text for text in facts["signals"] if not prediction or not text.startswith(f"{prediction}:")]
     parts = ", ".join(facts["parts"]) + (", averaged (EMA) weights beside them" if facts["ema"] else "")
     rows = [

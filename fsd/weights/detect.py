@@ -19,7 +19,7 @@ _FOLDER_PARTS = (*BACKBONES, "vae", "text_encoder", "text_encoder_2", "text_enco
 _LORA_FILES = ("pytorch_lora_weights.safetensors", "adapter_model.safetensors")
 _NAMING_METADATA = ("modelspec.title", "modelspec.architecture", "ss_base_model_version", "ss_output_name")
 _EMA = r"^(model_ema|first_stage_model\.model_ema)\."
-_KOHYA = r"^lora_(unet|te\d?)_"
+_KOHYA = r"^lora_(unet|transformer|te\d?)_"
 _SHOWN_KEYS = 5
 
 

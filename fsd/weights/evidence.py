@@ -10,6 +10,8 @@ from pathlib import Path
 
 from fsd.weights.tensors import StoredTensor
 
+MAX_KEY_LENGTH = 300
+
 
 @dataclass(frozen=True)
 class Clue:
@@ -39,7 +41,9 @@ class Evidence:
 
     @classmethod
     def of(cls, path: Path, tensors: Mapping[str, StoredTensor], metadata: Mapping[str, str]) -> Evidence:
-        return cls(path, tensors, metadata, "\n".join(tensors))
+        """The evidence of these tensors; keys that are longer than any model's are not looked at."""
+        lines = {key.replace("\n", " "): tensor for key, tensor in tensors.items() if len(key) <= MAX_KEY_LENGTH}
+        return cls(path, lines, metadata, "\n".join(lines))
 
     def find(self, pattern: str) -> StoredTensor | None:
         """The first tensor whose key matches `pattern` (searched, ^ and $ at the key's ends); each is sought once."""
