@@ -50,7 +50,8 @@ def test_there_and_back_is_equal_tensor_by_tensor(
     assert made.tensors == len(read_file(made.path))
     assert made.left_out in ((), ("text_encoder_2: encoder.embed_tokens.weight",))
     again = convert(made.path, back, like=folder)
-    assert (again.lacks, again.left_out) == ((), ())
+    assert again.lacks == ()
+    assert [key.split(".transformer.")[1] for key in again.left_out] in ([], ["encoder.embed_tokens.weight"])
     assert weights_of(back) == weights_of(folder)
     diffusers.DiffusionPipeline.from_pretrained(back)
 
@@ -171,7 +172,7 @@ def test_a_pipeline_without_an_encoder_is_saved_without_it(folders: dict[str, Pa
     assert not any("t5xxl" in key for key in read_file(made.path))
     back = convert(made.path, tmp_path / "back", like=folder)
     assert not (back.path / "text_encoder_3").exists()
-    diffusers.StableDiffusion3Pipeline.from_pretrained(back.path)
+    diffusers.StableDiffusion3Pipeline.from_pretrained(back.path, text_encoder_3=None, tokenizer_3=None)
 
 
 def test_the_configurations_of_a_family_and_what_is_lacking(tmp_path: Path, folders: dict[str, Path]) -> None:

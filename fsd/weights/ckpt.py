@@ -9,7 +9,7 @@ from fsd.errors import WeightsError
 from fsd.runtime.files import write_text
 from fsd.weights.accounting import part_tensors
 from fsd.weights.folder import write_folder
-from fsd.weights.keys import Entry, entries, get_layout, part_names
+from fsd.weights.keys import Entry, entries, get_layout, part_names, repeated
 from fsd.weights.layouts import Layout
 from fsd.weights.metadata import modelspec, sidecar
 from fsd.weights.outlines import Config
@@ -45,7 +45,7 @@ def save_ckpt(
     plan = entries(form, configs)
     found, left_out = _stored(form, configs, plan, parts)
     prediction, marked = _prediction(form, parts)
-    targets = [_target(entry, found, kind) for entry in plan]
+    targets = [_target(entry, found, kind) for entry in (*plan, *repeated(form, plan))]
     targets += [Target(key, kind or targets[0].dtype, (0,), ()) for key in marked]
     notes = modelspec(form, configs, prediction, destination.stem, {tensor.file for tensor in found.values()})
     write_file(destination, targets, notes | dict(metadata or {}), tell)

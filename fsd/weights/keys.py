@@ -7,8 +7,8 @@ of the file is one of the folder, or rows of several one below the other, in the
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from fsd.errors import RecipeError, WeightsError
 from fsd.weights.layouts import LAYOUTS, Layout, PartLayout
@@ -70,6 +70,12 @@ def entries(layout: Layout, configs: Mapping[str, Config]) -> list[Entry]:
                 entry = _joined(part, found[entry.key], entry)
             found[entry.key] = entry
     return list(found.values())
+
+
+def repeated(layout: Layout, plan: Iterable[Entry]) -> list[Entry]:
+    """The entries of `plan` that a file holds once more, by their other keys."""
+    again = {part.prefix + key: part.prefix + other for part in layout.parts for key, other in part.repeated}
+    return [replace(entry, key=again[entry.key]) for entry in plan if entry.key in again]
 
 
 def _entry(part: PartLayout, config: Config, key: str, name: str, shape: Shape) -> Entry:

@@ -17,7 +17,7 @@ from fsd.weights.tensors import StoredTensor, Target, damaged
 
 CHUNK_BYTES = 128 << 10
 """Small enough to stay in the processor's cache."""
-_WIDTHS = {2: "H", 4: "I", 8: "Q"}
+_WIDTHS = {1: "B", 2: "H", 4: "I", 8: "Q"}
 _NOT_HERE = {errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM}
 
 
@@ -137,10 +137,10 @@ def copy_range(sources: _Sources, source: StoredTensor, out: int, at: int) -> in
 def turned(sources: _Sources, source: StoredTensor) -> Iterator[bytes]:
     """The bytes of a matrix column by column; all of it is held in memory, twice."""
     rows, columns = source.shape
-    values = memoryview(b"".join(sources.chunks(source))).cast(_WIDTHS[source.size_bytes // (rows * columns)])
-    found = array(values.format, bytes(source.size_bytes))
+    code = _WIDTHS[source.size_bytes // (rows * columns)]
+    values, found = array(code, b"".join(sources.chunks(source))), array(code, bytes(source.size_bytes))
     for row in range(rows):
-        found[row::rows] = array(values.format, values[row * columns : (row + 1) * columns])
+        found[row::rows] = values[row * columns : (row + 1) * columns]
     content = found.tobytes()
     for at in range(0, len(content), CHUNK_BYTES):
         yield content[at : at + CHUNK_BYTES]

@@ -136,7 +136,10 @@ def round_trip(family: str, dtype: str, work: Path) -> bool:
     for way, figures in (("to one file", there), ("to a folder", again)):
         seconds, cpu, peak = figures
         print(f"{family} {dtype} ({size / 1e9:.2f} GB) {way}: {seconds:.1f} s, CPU {cpu:.1f} s, peak {peak:.0f} MB")
-    print(f"{family} {dtype}: {'equal tensor by tensor' if not wrong else f'{len(wrong)} differ: {wrong[:5]}'}", flush=True)
+    print(
+        f"{family} {dtype}: {'equal tensor by tensor' if not wrong else f'{len(wrong)} differ: {wrong[:5]}'}",
+        flush=True,
+    )
     single.unlink()
     shutil.rmtree(back)
     return not wrong
@@ -148,7 +151,9 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3, help="runs of each case")
     parser.add_argument("--diffusers-script", type=Path, help="convert_diffusers_to_original_stable_diffusion.py")
     families = ("sd15", "sd21", "sdxl")
-    parser.add_argument("--round-trip", nargs="+", choices=families, help="full size, there and back, instead of the table")
+    parser.add_argument(
+        "--round-trip", nargs="+", choices=families, help="full size, there and back, instead of the table"
+    )
     parser.add_argument("--source-dtype", choices=("fp16", "fp32"), default="fp16", help="weights of the round trip")
     chosen = parser.parse_args()
     chosen.work.mkdir(parents=True, exist_ok=True)

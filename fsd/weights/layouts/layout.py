@@ -18,6 +18,7 @@ class PartLayout:
     a tensor that is there under both names is read once. left_out: regular expressions of tensors that nobody needs.
     appended: dimensions added to a shape, for names that match. joined: ends of the keys that several tensors share,
     one below the other. swapped: names whose two halves change places. transposed: names of matrices turned over.
+    repeated: (key, other key), what a file holds twice though once is enough to read.
     In left_out and swapped, {last} is the last of `num_layers` and {layers} is `num_hidden_layers`.
     """
 
@@ -30,6 +31,7 @@ class PartLayout:
     appended: tuple[tuple[str, Shape], ...] = ()
     joined: tuple[str, ...] = ()
     swapped: tuple[str, ...] = ()
+    repeated: tuple[tuple[str, str], ...] = ()
     transposed: tuple[str, ...] = ()
 
 

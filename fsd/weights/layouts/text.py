@@ -59,6 +59,15 @@ def open_clip(name: str, prefix: str, projected: bool) -> PartLayout:
 
 
 def t5(name: str, prefix: str) -> PartLayout:
-    """A T5EncoderModel; some files hold its input embedding a second time, or by the other name."""
-    twice = r"(^|\.)encoder\.embed_tokens\.weight$"
-    return PartLayout(name, prefix, t5_outline, aliases=((r"^encoder\.embed_tokens\.", "shared."),), left_out=(twice,))
+    """A T5EncoderModel; its input embedding stands there by both of its names, and is read by either.
+
+    The original files repeat it, and Diffusers cannot read a file that does not (with transformers 5).
+    """
+    return PartLayout(
+        name,
+        prefix,
+        t5_outline,
+        aliases=((r"^encoder\.embed_tokens\.", "shared."),),
+        left_out=(r"(^|\.)encoder\.embed_tokens\.weight$",),
+        repeated=(("shared.weight", "encoder.embed_tokens.weight"),),
+    )
