@@ -44,7 +44,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["fsd", "fsd.*"]),
-    package_data={"fsd.data": ["*.md", "models/*", "demo_photos/*"]},
+    package_data={"fsd.data": ["*.md", "models/*", "demo_photos/*"], "fsd.families.configs": ["*/*.json"]},
     install_requires=["tqdm>=4.66"],
     extras_require={
         "train": TRAIN,

@@ -13,7 +13,7 @@ from dataclasses import asdict, is_dataclass
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
-from fsd import __version__, pipeline, upkeep
+from fsd import __version__, models, pipeline, upkeep
 from fsd.data import session as sessions
 from fsd.data.session import Session
 from fsd.errors import FsdError, Interrupted
@@ -33,11 +33,11 @@ class UsageError(FsdError):
 def verbs() -> dict[str, Callable[..., Any]]:
     """The verbs by their names on the command line, the line of work first.
 
-    They are the public functions of `pipeline` and `upkeep` that give back a Result or a Session.
+    They are the public functions of `pipeline`, `upkeep` and `models` that give back a Result or a Session.
     """
     return {
         name.replace("_", "-"): verb
-        for module in (pipeline, upkeep)
+        for module in (pipeline, upkeep, models)
         for name, verb in vars(module).items()
         if inspect.isfunction(verb) and verb.__module__ == module.__name__ and not name.startswith("_")
         if verb.__annotations__.get("return") in ("Result", "Session")

@@ -7,7 +7,11 @@ from typing import Any
 
 from fsd.data import session as sessions
 from fsd.data.session import Session
-from fsd.errors import SessionError
+from fsd.errors import SessionError, WeightsError
+from fsd.families import FAMILIES, family_from, get_family
+from fsd.families.family import ModelFamily
+from fsd.families.rules import need_web_ui
+from fsd.recipe import Recipe
 from fsd.runtime import colab
 from fsd.weights import checkpoint
 from fsd.weights.base_model import find_base_model
@@ -37,6 +41,39 @@ def need_base_model(session: Session) -> None:
     """SessionError unless a base model was chosen."""
     if not session.recipe().base_model:
         raise SessionError(f"session {session.name!r} has no base model yet", "run choose_base_model first")
+
+
+def family_of(base_model: str) -> str:
+    """The family of a base model, told by its name or its hub repository; "" when only its weights can tell."""
+    return base_model if base_model in FAMILIES else family_from(base_model)
+
+
+def family_found(folder: Path, named: str) -> ModelFamily:
+    """The family of the model in a folder: the one named, else as recognised, else sd15.
+
+    WeightsError when the weights are plainly of another family than the one named.
+    """
+    from fsd.weights.detect import detect
+
+    found = detect(folder)
+    family = get_family(named or found.family or Recipe.family)
+    if (found.layout or family.layout, found.inpainting) != (family.layout, family.inpainting):
+        raise WeightsError(f"{folder} is {found.title}, not {family.title}", f"name its family: {', '.join(FAMILIES)}")
+    return family
+
+
+def recipe_for(
+    recipe: Recipe, family: ModelFamily, base_model: str, resolution_px: int, web_ui: str, force: bool
+) -> Recipe:
+    """The recipe with another base model; RecipeError with what is possible when it cannot be trained or run so.
+
+    resolution_px: 0 keeps what is set if the family stays, and takes the family's own otherwise.
+    """
+    if web_ui:
+        need_web_ui(family, web_ui)
+    px = resolution_px or (recipe.resolution_px if recipe.family == family.name else family.native_px)
+    force = force or (recipe.force and (recipe.family, recipe.resolution_px) == (family.name, px))
+    return recipe.changed(family=family.name, base_model=base_model, resolution_px=px, force=force).checked()
 
 
 def base_folder(session: Session) -> Path:

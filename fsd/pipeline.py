@@ -8,6 +8,7 @@ Nothing here loads torch: each stage that needs it is a child process that reads
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from fsd.data import session as sessions
@@ -15,7 +16,18 @@ from fsd.data.lock import writing
 from fsd.data.session import Session
 from fsd.errors import SessionError
 from fsd.families import FAMILIES, get_family
-from fsd.needs import base_folder, counting_up, need_base_model, need_photos, need_training, root_folder
+from fsd.families.rules import resolution_warning
+from fsd.needs import (
+    base_folder,
+    counting_up,
+    family_found,
+    family_of,
+    need_base_model,
+    need_photos,
+    need_training,
+    recipe_for,
+    root_folder,
+)
 from fsd.presets import with_preset_steps
 from fsd.runtime import colab, files, machine, report
 from fsd.runtime.process import run_stage
@@ -42,22 +54,36 @@ def open_session(name: str, root: str = "") -> Session:
     return session
 
 
-def choose_base_model(session: Session, base_model: str = "sd15", family: str = "", resolution_px: int = 0) -> Result:
+def choose_base_model(
+    session: Session,
+    base_model: str = "sd15",
+    family: str = "",
+    resolution_px: int = 0,
+    web_ui: str = "",
+    force: bool = False,
+) -> Result:
     """Choose and fetch the model to start from.
 
-    base_model: a family ("sd15", or "tiny" to try everything without a download), a hub repository OWNER/NAME, or a
-    folder in Diffusers layout.
-    family: what a repository or folder holds (default: sd15).
+    base_model: a family ("sd15", or "tiny" to try everything without a download; fsd families lists them), a hub
+    repository OWNER/NAME, a folder in Diffusers layout, a .safetensors or .ckpt, or a link (see fsd base-model).
+    family: what it is (default: as recognised, else sd15).
     resolution_px: the side of the training pictures (default: the family's own).
+    web_ui: a1111, forge, forge-neo or comfyui: refuse a family that it cannot run.
+    force: take a resolution that the family was not made for.
     """
-    recipe = session.recipe()
-    chosen = get_family(family or (base_model if base_model in FAMILIES else "sd15"))
-    folder = find_base_model(base_model)
-    if base_model not in FAMILIES and Path(base_model).expanduser().is_dir():
+    if base_model and base_model not in FAMILIES and os.path.exists(os.path.expanduser(base_model)):
         base_model = str(Path(base_model).expanduser().resolve())  # the session may be used from another folder
-    px = resolution_px or (recipe.resolution_px if recipe.family == chosen.name else chosen.native_px)
-    session.save_recipe(recipe.changed(family=chosen.name, base_model=base_model, resolution_px=px))
-    return Result(f"base model: {chosen.title}, {px} px\n{folder}", family=chosen.name, folder=str(folder))
+    named = family or family_of(base_model)
+    if named:  # what is impossible is said before anything is downloaded
+        recipe_for(session.recipe(), get_family(named), base_model, resolution_px, web_ui, force)
+    folder = find_base_model(base_model, family)
+    chosen = family_found(folder, named)
+    recipe = recipe_for(session.recipe(), chosen, base_model, resolution_px, web_ui, force)
+    if warning := resolution_warning(chosen, recipe.resolution_px):
+        report.say(f"note: {warning}")
+    session.save_recipe(recipe)
+    text = f"base model: {chosen.title}, {recipe.resolution_px} px\n{folder}"
+    return Result(text, family=chosen.name, folder=str(folder))
 
 
 def add_photos(
@@ -154,6 +180,7 @@ def save_ckpt(session: Session, format: str = "safetensors", dtype: str = "fp16"
             session.folder / f"{name}.{one_of('format', format, 'safetensors', 'ckpt')}",
             dtype=one_of("dtype", dtype, "fp16", "fp32"),
             metadata=metadata,
+            layout=get_family(recipe.family).layout,
         )
     size = f"{report.human_bytes(saved.size_bytes)}, {saved.tensors} tensors, SHA-256 {saved.sha256}"
     text = f"{saved.path}\n{model.as_text(recipe)}\n{size}"

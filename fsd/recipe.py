@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from fsd.errors import RecipeError
 from fsd.families import FAMILIES
+from fsd.families.rules import resolution_faults, training_fault
 from fsd.settings import FREE, build, type_faults, without_free
 
 
@@ -77,6 +78,7 @@ class Recipe:
     max_grad_norm: gradient clipping by global norm (0: off, and each weight is stepped during the backward pass).
     repeatable: on a GPU, use only operations that give the same bits when a run is done again.
     seed: with stage, step and slot it fixes order, timesteps and noise.
+    force: take a resolution that the family was not made for.
     """
 
     family: str = "sd15"
@@ -101,6 +103,7 @@ class Recipe:
     seed: int = 0
     save: Save = field(default_factory=Save)
     samples: Samples = field(default_factory=Samples)
+    force: bool = field(default=False, metadata=FREE)
 
     def faults(self) -> list[str]:
         """Everything wrong with these settings, a sentence each; empty when they can be used."""
@@ -199,11 +202,6 @@ def _value_faults(recipe: Recipe) -> list[str]:
     if recipe.family not in FAMILIES:
         return [*found, f"family is {recipe.family!r}, not one of {', '.join(FAMILIES)}"]
     family = FAMILIES[recipe.family]
-    low, high = family.allowed_px
-    step = family.latent_factor * 8
-    need(
-        low <= recipe.resolution_px <= high,
-        f"resolution_px is {recipe.resolution_px}, not {low} to {high} ({family.title})",
-    )
-    need(recipe.resolution_px % step == 0, f"resolution_px is {recipe.resolution_px}, not a multiple of {step}")
-    return found
+    impossible = training_fault(family)
+    need(not impossible, impossible)
+    return found + resolution_faults(family, recipe.resolution_px, recipe.force)

@@ -95,8 +95,13 @@ def no_weights(folder: Path) -> None:
     unet(folder).unlink()
 
 
-def only_bin(folder: Path) -> None:
-    unet(folder).rename(folder / "unet" / "diffusion_pytorch_model.bin")
+def only_flax(folder: Path) -> None:
+    unet(folder).rename(folder / "unet" / "diffusion_flax_model.msgpack")
+
+
+def old_pickle(folder: Path) -> None:
+    unet(folder).unlink()
+    (folder / "unet" / "diffusion_pytorch_model.bin").write_bytes(b"\x80\x02\x8a\nl\xfc\x9cF")
 
 
 def no_config(folder: Path) -> None:
@@ -155,7 +160,8 @@ BAD = [
     (truncated, "truncated"), (too_long, "too long"), (flipped_header, "not sound"), (overlapping, "overlaps"),
     (absurd_length, "a header of"), (wrong_size, "conv_in.bias has 32 bytes"), (negative, "not a count"),
     (unknown_dtype, "unknown dtype 'F13'"), (integers, "dtype I32"), (deep_header, "not sound"), (empty, "a header of -1"),
-    (pointer, "Git LFS"), (no_weights, "holds no weights"), (only_bin, "only diffusion_pytorch_model.bin"),
+    (pointer, "Git LFS"), (no_weights, "holds no weights"), (only_flax, "only diffusion_flax_model"),
+    (old_pickle, "PyTorch 1.6"),
     (no_config, "No such file"), (broken_config, "not JSON"), (other_width, "not [16, 32]"), (fewer_layers, "missing: "),
     (other_blocks, "SimpleCrossAttnDownBlock2D"), (class_embedding, "class_embed_type is 'timestep'"),
     (extra_tensor, "not expected: lora.up"), (lost_tensor, "missing: conv_in.bias"),

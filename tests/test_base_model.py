@@ -1,22 +1,32 @@
-"""Base models come from a package, a folder or a hub; the hub here is a small server on this machine."""
+"""Base models come from a package, a folder, a file, the hub or a link; the hub and the sites are servers of this machine."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 from urllib.parse import urlparse
 
 import pytest
+from bad_server import BadServer, bad_server, file, page, redirect, status
 
-from fsd.errors import DownloadError, FsdError, RecipeError, WeightsError
-from fsd.weights import base_model
-from fsd.weights.base_model import base_fingerprint, check_folder, find_base_model
+from fsd import models
+from fsd.errors import DownloadError, FsdError, MachineError, RecipeError, WeightsError
+from fsd.families import FAMILIES
+from fsd.families.family import RemoteFile, Source
+from fsd.runtime import download
+from fsd.weights import base_folder, base_model, detect, hub, links
+from fsd.weights.base_folder import base_fingerprint, check_folder
+from fsd.weights.base_model import find_base_model
+from fsd.weights.links import Link, find_file, is_link, read_link
 
 constants = pytest.importorskip("huggingface_hub.constants")
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -24,10 +34,10 @@ EMPTY_WEIGHTS = b"\x02\0\0\0\0\0\0\0{}"
 
 
 def make_folder(folder: Path) -> Path:
-    for part in base_model.PARTS:
+    for part in base_folder.PARTS:
         (folder / part).mkdir(parents=True)
         (folder / part / "config.json").write_text("{}")
-    for part in base_model.WEIGHTS:
+    for part in ("unet", "vae", "text_encoder"):
         stem = "model" if part == "text_encoder" else "diffusion_pytorch_model"
         (folder / part / f"{stem}.safetensors").write_bytes(EMPTY_WEIGHTS)
         (folder / part / f"{stem}.fp16.safetensors").write_bytes(EMPTY_WEIGHTS)
@@ -44,10 +54,14 @@ class Hub(BaseHTTPRequestHandler):
     status: int
     code: str
     asked: list[str]
+    methods: list[tuple[str, str]]
+    tokens: set[str]
 
     def do_GET(self) -> None:
         path = urlparse(self.path).path
         self.asked.append(path)
+        self.methods.append((self.command, path))
+        self.tokens.add(self.headers.get("Authorization", ""))
         if self.status != 200:
             self.answer(b"{}", self.status, {"X-Error-Code": self.code} if self.code else {})
         elif path == "/api/models/owner/name/revision/main":
@@ -58,12 +72,19 @@ class Hub(BaseHTTPRequestHandler):
             rows = [{"type": "file", "path": name, "size": size, "oid": "0" * 40} for name, size in names]
             self.answer(json.dumps(rows).encode())
         elif path.startswith(f"/owner/name/resolve/{COMMIT}/"):
-            file = self.folder / path.removeprefix(f"/owner/name/resolve/{COMMIT}/")
-            self.answer(file.read_bytes(), 200, {"ETag": f'"{abs(hash(str(file)))}"', "X-Repo-Commit": COMMIT})
+            self.send(self.folder / path.removeprefix(f"/owner/name/resolve/{COMMIT}/"))
+        elif path.startswith("/owner/name/resolve/main/"):
+            self.send(self.folder / path.removeprefix("/owner/name/resolve/main/"))
         else:
             self.answer(b"{}", 404, {"X-Error-Code": "RevisionNotFound"})
 
     do_HEAD = do_GET
+
+    def send(self, file: Path) -> None:
+        if not file.is_file():
+            self.answer(b"{}", 404, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": COMMIT})
+            return
+        self.answer(file.read_bytes(), 200, {"ETag": f'"{abs(hash(str(file)))}"', "X-Repo-Commit": COMMIT})
 
     def answer(self, body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> None:
         self.send_response(status)
@@ -83,9 +104,20 @@ class Hub(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Hub]]:
-    handler = type("OneHub", (Hub,), {"folder": make_folder(tmp_path / "hub"), "status": 200, "code": "", "asked": []})
+    handler = type(
+        "OneHub",
+        (Hub,),
+        {
+            "folder": make_folder(tmp_path / "hub"),
+            "status": 200,
+            "code": "",
+            "asked": [],
+            "methods": [],
+            "tokens": set(),
+        },
+    )
     running = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=running.serve_forever, daemon=True).start()
+    threading.Thread(target=running.serve_forever, args=(0.02,), daemon=True).start()
     address = f"http://127.0.0.1:{running.server_port}"
     monkeypatch.setattr(constants, "ENDPOINT", address)
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}")
@@ -94,6 +126,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Hub
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.delenv("HF_TOKEN", raising=False)
     yield handler
     running.shutdown()
     running.server_close()
@@ -120,11 +153,11 @@ def test_a_download_that_was_cut_goes_on(server: type[Hub]) -> None:
 @pytest.mark.parametrize(
     ("status", "code", "says", "hint"),
     [
-        (401, "RepoNotFound", "not on the hub, or private", "HF_TOKEN"),
-        (401, "", "not on the hub, or private", "HF_TOKEN"),
-        (401, "GatedRepo", "licence is not accepted", "accept its licence at https://huggingface.co/owner/name"),
-        (403, "GatedRepo", "licence is not accepted", "accept its licence"),
-        (404, "RepoNotFound", "not on the hub", "another OWNER/NAME"),
+        (401, "RepoNotFound", "gone from the hub, or private", "HF_TOKEN"),
+        (401, "", "gone from the hub, or private", "HF_TOKEN"),
+        (401, "GatedRepo", "wants a token for owner/name", "accept its licence at https://huggingface.co/owner/name"),
+        (403, "GatedRepo", "licence is not accepted", "accept its licence at https://huggingface.co/owner/name"),
+        (404, "RepoNotFound", "gone from the hub", "another OWNER/NAME or a family: tiny, sd15"),
         (404, "RevisionNotFound", "has no revision", "choose one"),
     ],
 )
@@ -134,6 +167,66 @@ def test_the_hubs_refusals_say_what_to_do(server: type[Hub], status: int, code: 
         find_base_model("owner/name")
     assert says in caught.value.message
     assert hint in caught.value.hint
+
+
+def test_what_is_gone_names_its_mirrors(server: type[Hub]) -> None:
+    server.status, server.code = 404, "RepoNotFound"
+    for gone, family in [("runwayml/stable-diffusion-v1-5", "sd15"), ("stabilityai/stable-diffusion-2-1", "sd21")]:
+        with pytest.raises(DownloadError) as caught:
+            find_base_model(gone)
+        assert f"fsd knows this model as {family} (tries {FAMILIES[family].sources[0].repository}" in caught.value.hint
+
+
+def test_no_space_for_the_hub(server: type[Hub], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    usage = type(shutil.disk_usage(tmp_path))(10**10, 10**10 - 1000, 1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(MachineError, match=r"no space in .*owner/name needs .*, and 1\.0 KB are free"):
+        find_base_model("owner/name")
+    assert not any("/resolve/" in path and method == "GET" for method, path in server.methods)
+
+
+def test_variants_are_taken_where_there_is_nothing_else(server: type[Hub]) -> None:
+    for weights in server.folder.rglob("*.safetensors"):
+        if ".fp16." not in weights.name:
+            weights.unlink()
+    folder = find_base_model("owner/name")
+    assert (folder / "unet" / "diffusion_pytorch_model.fp16.safetensors").is_file()
+
+
+def test_a_repository_without_a_folder_says_how_to_name_its_file(server: type[Hub]) -> None:
+    for path in server.folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+    with pytest.raises(WeightsError, match="not a whole Diffusers model") as caught:
+        find_base_model("owner/name")
+    assert "https://huggingface.co/owner/name/blob/main/FILE" in caught.value.hint
+
+
+def test_the_token_reaches_the_hub_and_no_error(server: type[Hub], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_private0123")
+    find_base_model("owner/name")
+    assert "Bearer hf_private0123" in server.tokens
+    server.status, server.code = 403, "GatedRepo"
+    with pytest.raises(DownloadError) as caught:
+        find_base_model("owner/other")
+    assert "hf_private0123" not in f"{caught.value}{caught.value.__cause__!r}"
+
+
+def test_a_file_of_the_hub_is_verified(server: type[Hub]) -> None:
+    content = (server.folder / "v1-5-pruned.ckpt").read_bytes()
+    right = RemoteFile("v1-5-pruned.ckpt", len(content), hashlib.sha256(content).hexdigest())
+    found = hub.hub_file(Source("owner/name", file=right))
+    assert found.read_bytes() == content
+    asked = len(server.asked)
+    assert hub.hub_file(Source("owner/name", file=right)) == found
+    assert len(server.asked) == asked
+    shutil.rmtree(found.parents[2])
+    for wrong in (replace(right, size_bytes=1), replace(right, sha256="00" * 32)):
+        with pytest.raises(DownloadError, match="not what it should be"):
+            hub.hub_file(Source("owner/name", file=wrong))
+        assert not found.exists()
+    with pytest.raises(DownloadError, match=r"has no file missing\.safetensors"):
+        hub.hub_file(Source("owner/name", file=RemoteFile("missing.safetensors")))
 
 
 def test_without_a_connection(server: type[Hub], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,21 +251,31 @@ def test_the_tiny_base_comes_from_its_package(tmp_path: Path, monkeypatch: pytes
 
 def test_a_family_tries_its_sources_in_order(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     tried = []
+    here = make_folder(tmp_path / "found")
 
-    def fetch(repository: str, revision: str | None, offline: bool) -> Path:
-        tried.append(repository)
-        if repository == "gone/model":
-            raise DownloadError("gone")
-        return make_folder(tmp_path / "found") if not (tmp_path / "found").exists() else tmp_path / "found"
+    def fetch(source: Source, patterns: object, skipped: object, offline: bool) -> Path:
+        tried.append((source.repository, offline))
+        if source.repository == "gone/model" or offline:
+            raise DownloadError(f"{source.repository} is gone", f"look for {source.repository}")
+        return here
 
-    monkeypatch.setattr(base_model, "_hub_snapshot", fetch)
-    assert base_model._from_sources(("gone/model", "mirror/model")) == tmp_path / "found"
-    assert tried == ["gone/model", "gone/model", "mirror/model"]
-    with pytest.raises(DownloadError, match="gone"):
-        base_model._from_sources(("gone/model",))
+    monkeypatch.setattr(hub, "_snapshot", fetch)
+    family = replace(FAMILIES["sd15"], sources=(Source("gone/model"), Source("mirror/model")))
+    assert base_model._of_family(family) == here
+    online = [name for name, offline in tried if not offline]
+    assert online == ["gone/model", "mirror/model"]
+    assert tried[:2] == [("gone/model", True), ("mirror/model", True)]
+    with pytest.raises(DownloadError) as caught:
+        base_model._of_family(replace(family, sources=(Source("gone/model"), Source("wheel:no_such_package"))))
+    assert "no source has Stable Diffusion 1.5: gone/model is gone; the package no_such_package" in caught.value.message
+    assert caught.value.hint == "look for gone/model"
 
 
-NO_MODELS = ["sd9", "", "https://civitai.com/models/1", "my/model.safetensors", "model.ckpt", "a/b/c", "../x"]
+NO_MODELS = [
+    "sd9", "", "my/model.safetensors", "model.ckpt", "a/b/c", "../x", "\0", "x" * 5000,
+    "https://huggingface.co/datasets/a/b", "https://huggingface.co/docs", "https://drive.google.com/drive/folders/1a",
+    "https://civitai.com/api/download/models/1?token=private", "https://example.org/m.safetensors?api_key=private",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("spec", NO_MODELS)
@@ -180,10 +283,18 @@ def test_what_is_no_base_model_is_refused_before_any_download(
     spec: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(base_model, "_hub_snapshot", lambda *_: pytest.fail("asked the hub"))
+    monkeypatch.setattr(hub, "_ask_hub", lambda *_: pytest.fail("asked the hub"))
+    monkeypatch.setattr(download, "fetch", lambda *_, **__: pytest.fail("asked a site"))
+    monkeypatch.setattr(links, "fetch_json", lambda *_, **__: pytest.fail("asked a site"))
     with pytest.raises(RecipeError) as caught:
         find_base_model(spec)
     assert caught.value.hint
+    assert "private" not in str(caught.value)
+
+
+def test_an_unknown_family_is_refused_first(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="no model family 'sd99'"):
+        find_base_model(str(tmp_path), "sd99")
 
 
 def test_a_local_folder_is_checked(tmp_path: Path) -> None:
@@ -197,8 +308,8 @@ def test_a_local_folder_is_checked(tmp_path: Path) -> None:
         with pytest.raises(FsdError, match=says):
             find_base_model(str(folder))
     other = make_folder(tmp_path / "other")
-    for file in (other / "unet").glob("*.safetensors"):
-        file.unlink()
+    for weights in (other / "unet").glob("*.safetensors"):
+        weights.unlink()
     with pytest.raises(WeightsError, match=r"only diffusion_pytorch_model\.bin"):
         find_base_model(str(other))
     index = {"weight_map": {"a": "diffusion_pytorch_model-00001-of-00001.safetensors"}}
@@ -224,3 +335,251 @@ def test_the_fingerprint_is_of_the_weights_alone(tmp_path: Path) -> None:
     assert base_fingerprint(tmp_path / "two") != large
     shutil.rmtree(folder / "unet")
     assert base_fingerprint(folder) != first
+
+
+def test_a_folder_needs_what_its_index_lists(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "flux")
+    index = {"_class_name": "FluxPipeline", "transformer": ["diffusers", "FluxTransformer2DModel"], "vae": ["a", "B"]}
+    (folder / "model_index.json").write_text(json.dumps(index | {"image_encoder": [None, None], "unet": [None, None]}))
+    with pytest.raises(WeightsError, match="no transformer"):
+        check_folder(folder)
+    shutil.copytree(folder / "unet", folder / "transformer")
+    shutil.rmtree(folder / "unet")
+    assert check_folder(folder) == folder
+
+
+# --- links -----------------------------------------------------------------------------------------------------------
+
+DRIVE = "https://drive.usercontent.google.com/download?id=1a_B-c&export=download&confirm=t"
+
+
+@pytest.mark.parametrize(
+    ("spec", "place"),
+    [
+        ("https://huggingface.co/owner/name", Source("owner/name")),
+        ("huggingface.co/owner/name/", Source("owner/name")),
+        ("https://huggingface.co/owner/name/tree/fp16", Source("owner/name", "fp16")),
+        (
+            "https://huggingface.co/owner/name/blob/main/sub/m%20x.safetensors?download=true",
+            Source("owner/name", file=RemoteFile("sub/m x.safetensors")),
+        ),
+        ("https://hf.co/owner/name/resolve/v2/m.ckpt", Source("owner/name", "v2", RemoteFile("m.ckpt"))),
+        ("https://drive.google.com/file/d/1a_B-c/view?usp=sharing", DRIVE),
+        ("drive.google.com/open?id=1a_B-c", DRIVE),
+        ("https://docs.google.com/uc?export=download&id=1a_B-c", DRIVE),
+        ("https://drive.google.com/file/u/1/d/1a_B-c/edit?resourcekey=0-x", f"{DRIVE}&resourcekey=0-x"),
+        ("civitai.com/models/4384/dreamshaper", "https://civitai.com/models/4384/dreamshaper"),
+        ("HTTPS://Example.org/a b.ckpt?x=1", "https://example.org/a%20b.ckpt?x=1"),
+    ],
+)
+def test_what_links_mean(spec: str, place: Source | str) -> None:
+    assert is_link(spec)
+    found = read_link(spec)
+    assert (found.url if isinstance(found, Link) else found) == place
+
+
+def test_what_is_no_link() -> None:
+    assert not any(is_link(spec) for spec in ("owner/name", "sd15", "/content/x.ckpt", "C:\\x.ckpt", "civitai.com"))
+    with pytest.raises(DownloadError, match="not a link"):
+        find_base_model("ftp://example.org/x.ckpt")
+
+
+@pytest.fixture
+def site(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[BadServer]:
+    """A site that is Civitai and everything else; downloads go below the test's folder, and nobody waits."""
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "127.0.0.1")
+    monkeypatch.setenv("FSD_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("CIVITAI_TOKEN", raising=False)
+    with bad_server() as running:
+        monkeypatch.setattr(links, "CIVITAI", running.url)
+        yield running
+
+
+def a_record(site: BadServer, **changed: Any) -> dict[str, Any]:
+    download = f"{site.url}/api/download/models/77"
+    other = {"type": "Model", "name": "m.ckpt", "metadata": {"format": "PickleTensor"}, "primary": True, "hashes": {}}
+    best = {"type": "Model", "name": "m.safetensors", "metadata": {"format": "SafeTensor"}, "hashes": {"SHA256": "AB"}}
+    files = [
+        {"type": "VAE", "name": "vae.pt", "downloadUrl": f"{download}?type=VAE"},
+        other | {"downloadUrl": f"{download}?type=Model&format=PickleTensor"},
+        best | {"downloadUrl": download},
+    ]
+    return {"id": 77, "modelId": 5, "model": {"type": "Checkpoint"}, "files": files} | changed
+
+
+@pytest.mark.parametrize(
+    "path", ["/models/5?modelVersionId=77", "/models/5/a-name?modelVersionId=77", "/model-versions/77", "/models/5/x"]
+)
+def test_a_page_of_civitai_becomes_a_download(site: BadServer, path: str) -> None:
+    version = a_record(site)
+    site.on("/api/v1/model-versions/77", status(200, json.dumps(version).encode()))
+    model = {"id": 5, "type": "Checkpoint", "modelVersions": [{"id": 77, "files": version["files"]}, {"id": 1}]}
+    site.on("/api/v1/models/5", status(200, json.dumps(model).encode()))
+    assert find_file(Link(site.url + path, "page")) == Link(
+        f"{site.url}/api/download/models/77", f"{site.url}/models/5?modelVersionId=77", "m.safetensors", "ab"
+    )
+
+
+def test_a_download_link_of_civitai_keeps_its_wishes(site: BadServer) -> None:
+    site.on("/api/v1/model-versions/77", status(200, json.dumps(a_record(site)).encode()))
+    download = f"{site.url}/api/download/models/77"
+    assert find_file(Link(download, "page")).name == "m.safetensors"
+    assert find_file(Link(f"{download}?format=PickleTensor&type=Model", "page")).name == "m.ckpt"
+    unknown = Link(f"{download}?fp=fp8", "page")
+    assert find_file(unknown) == unknown
+    elsewhere = Link("https://example.org/models/77", "page")
+    assert find_file(elsewhere) == elsewhere
+
+
+@pytest.mark.parametrize(
+    ("changed", "kind", "says"),
+    [
+        ({"model": {"type": "LORA"}}, RecipeError, "is a LORA on Civitai"),
+        ({"files": []}, RecipeError, "has no model file"),
+        ({"files": None}, DownloadError, "unknown form"),
+        ({"model": None}, DownloadError, "unknown form"),
+    ],
+)
+def test_what_civitai_has_that_is_no_model(
+    site: BadServer, changed: dict[str, Any], kind: type[FsdError], says: str
+) -> None:
+    site.on("/api/v1/model-versions/77", status(200, json.dumps(a_record(site, **changed)).encode()))
+    with pytest.raises(kind, match=says):
+        find_file(Link(f"{site.url}/model-versions/77", "the page"))
+
+
+# --- single files ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def converted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """Files are recognised by their first word and "converted"; which, as (name, family)."""
+    made: list[tuple[str, str]] = []
+
+    def recognise(path: Path) -> detect.Detected:
+        word = path.read_bytes().split()[0].decode()
+        if word == "lora":
+            raise WeightsError(f"{path} is not a whole model but a LoRA", "give the model")
+        return detect.Detected("model", "" if word == "some" else word, "sd1", title="a model", parts=("unet",))
+
+    def convert(file: Path, folder: Path, family: Any, prediction: str, parts: object) -> None:
+        made.append((file.name, family.name))
+        make_folder(folder)
+
+    monkeypatch.setattr(detect, "require_model", recognise)
+    monkeypatch.setattr(base_model, "_convert", convert)
+    return made
+
+
+def test_a_local_file_is_converted_once(
+    converted: list[tuple[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FSD_HOME", str(tmp_path / "home"))
+    model = tmp_path / "my model.safetensors"
+    model.write_bytes(b"sd15 weights")
+    folder = find_base_model(str(model))
+    assert folder.parent == tmp_path / "home" / "models" / "folders"
+    assert folder.name.startswith("my_model-")
+    assert find_base_model(str(model)) == folder
+    assert converted == [("my model.safetensors", "sd15")]
+    model.write_bytes(b"some weights")
+    with pytest.raises(WeightsError, match="several families") as caught:
+        find_base_model(str(model))
+    assert "name its family" in caught.value.hint
+    assert find_base_model(str(model), "sd21") != folder
+    assert converted[1:] == [("my model.safetensors", "sd21")]
+
+
+def test_a_link_is_fetched_converted_and_never_asked_again(
+    site: BadServer, converted: list[tuple[str, str]], tmp_path: Path
+) -> None:
+    content = b"sdxl weights"
+    record = a_record(site)
+    record["files"][2]["hashes"]["SHA256"] = hashlib.sha256(content).hexdigest().upper()
+    site.on("/api/v1/model-versions/77", status(200, json.dumps(record).encode()))
+    site.on("/api/download/models/77", redirect("/storage/x?signature=1"))
+    site.on("/storage/x", file(content, headers={"Content-Disposition": 'attachment; filename="m.safetensors"'}))
+    spec = f"{site.url}/models/5?modelVersionId=77"
+    folder = find_base_model(spec)
+    assert converted == [("m.safetensors", "sdxl")]
+    assert len(list((tmp_path / "home" / "models").glob("127.0.0.1-*/m.safetensors"))) == 1
+    asked = len(site.asked)
+    assert find_base_model(spec) == folder
+    assert (len(site.asked), len(converted)) == (asked, 1)
+    site.on("/storage/x", file(b"sdxl other!!"))
+    with pytest.raises(DownloadError, match="is not what it should be"):
+        find_base_model(f"{site.url}/model-versions/77")
+
+
+def test_equal_names_of_different_links_do_not_meet(site: BadServer, converted: list[tuple[str, str]]) -> None:
+    one, two = (site.on(f"/{name}/model.safetensors", file(f"sd15 {name}".encode())) for name in "ab")
+    assert find_base_model(one) != find_base_model(two)
+    assert len(converted) == 2
+
+
+def test_a_folder_is_made_anew_for_another_family_or_when_it_is_damaged(
+    converted: list[tuple[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FSD_HOME", str(tmp_path / "home"))
+    model = tmp_path / "m.ckpt"
+    model.write_bytes(b"sd21-base weights")
+    folder = find_base_model(str(model))
+    assert find_base_model(str(model), "sd21") == folder
+    assert find_base_model(str(model)) == folder
+    shutil.rmtree(folder / "vae")
+    assert find_base_model(str(model), "sd21") == folder
+    assert [family for _, family in converted] == ["sd21-base", "sd21", "sd21"]
+
+
+def test_a_link_that_is_no_model_says_what_to_delete(site: BadServer, converted: list[tuple[str, str]]) -> None:
+    with pytest.raises(WeightsError, match="but a LoRA") as caught:
+        find_base_model(site.on("/x.safetensors", file(b"lora weights")))
+    assert "to download it again, delete" in caught.value.hint
+
+
+def test_a_shared_file_on_drive(
+    site: BadServer, converted: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(links, "DRIVE", site.url)
+    headers = {"Content-Disposition": 'attachment; filename="shared.ckpt"'}
+    site.on("/download", file(b"sd15 weights", headers=headers))
+    find_base_model("https://drive.google.com/file/d/1a_B-c/view?usp=sharing")
+    assert converted == [("shared.ckpt", "sd15")]
+    site.on("/download", page("<title>Google Drive - Quota exceeded</title>"))
+    with pytest.raises(DownloadError, match="Quota exceeded"):
+        find_base_model("https://drive.google.com/file/d/other/view")
+
+
+def test_an_unwilling_site(site: BadServer, converted: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    for code, says in [(401, "wants a token"), (403, "licence"), (404, "gone")]:
+        site.on("/api/v1/model-versions/77", status(code))
+        with pytest.raises(DownloadError, match=says):
+            find_base_model(f"{site.url}/model-versions/77")
+    assert converted == []
+
+
+def test_a_real_file_becomes_a_folder_with_borrowed_tokenizers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = pytest.importorskip("fsd_tiny_base")
+    from fsd.weights.ckpt import save_ckpt
+    from fsd.weights.model import base_parts
+
+    monkeypatch.setenv("FSD_HOME", str(tmp_path))
+    original = Path(package.model_folder())
+    single = tmp_path / "small.safetensors"
+    save_ckpt(base_parts(original), single, None)
+    result = models.base_model(str(single), family="tiny")
+    folder = Path(result["folder"])
+    assert result["family"] in ("tiny", "sd15")
+    lent = {path.name: path.read_bytes() for path in (original / "tokenizer").iterdir()}
+    assert {path.name: path.read_bytes() for path in (folder / "tokenizer").iterdir()} == lent
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+def test_the_verb(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "model")
+    with pytest.raises(FsdError):
+        models.base_model("sd99")
+    shutil.rmtree(folder / "vae")
+    with pytest.raises(WeightsError, match="no vae"):
+        models.base_model(str(folder))

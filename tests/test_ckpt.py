@@ -17,14 +17,14 @@ from fsd import pipeline, upkeep
 from fsd.data.session import Session
 from fsd.errors import FsdError, MachineError, SessionError, WeightsError
 from fsd.runtime.files import sha256
-from fsd.weights import ckpt, stream
+from fsd.weights import output, stream
 from fsd.weights.ckpt import ckpt_to_folder, read_file, save_ckpt
-from fsd.weights.layouts import LAYOUTS, SD1_CLIP, SD1_UNET, SD1_VAE
+from fsd.weights.layouts import LAYOUTS
 from fsd.weights.parts import read_part
 from fsd.weights.tensors import read_header
 
 safetensors_torch = pytest.importorskip("safetensors.torch")
-DATELESS = {"modelspec.date": "", "modelspec.title": ""}
+DATELESS = {"modelspec.date": "", "modelspec.title": "", "fsd.made_from_sha256": ""}
 
 
 @pytest.fixture(scope="module", params=[1, 2], ids=["one-layer", "two-layers"])
@@ -69,8 +69,9 @@ def test_there_and_back_is_equal_tensor_by_tensor(folder: Path, tmp_path: Path, 
 
 def test_joined_tensors_come_apart_again(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fused = tuple((f"self_attn.{letter}_proj.", "self_attn.qkv_") for letter in "qkv")
-    clip = replace(SD1_CLIP, renames=fused, joined=("qkv_weight", "qkv_bias"))
-    monkeypatch.setitem(LAYOUTS, "joined", replace(LAYOUTS["sd1"], parts=(SD1_UNET, SD1_VAE, clip)))
+    unet, vae, clip = LAYOUTS["sd1"].parts
+    clip = replace(clip, renames=fused, joined=("qkv_weight", "qkv_bias"))
+    monkeypatch.setitem(LAYOUTS, "joined", replace(LAYOUTS["sd1"], parts=(unet, vae, clip)))
     report = save_ckpt(parts_of(small), tmp_path / "model.safetensors", None, layout="joined")
     assert any(key.endswith("self_attn.qkv_weight") for key in read_file(report.path))
     back = ckpt_to_folder(report.path, small, tmp_path / "back", layout="joined")
@@ -246,7 +247,7 @@ def test_a_full_disk_is_said_before_anything_is_written(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(ckpt.shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    monkeypatch.setattr(output.shutil, "disk_usage", lambda path: usage._replace(free=1000))
     with pytest.raises(MachineError, match="are free"):
         save_ckpt(parts_of(small), tmp_path / "out" / "model.safetensors")
     monkeypatch.undo()

@@ -15,7 +15,7 @@ import pytest
 from notebook_runner import ROOT, STAND_IN
 
 from fsd.errors import FsdError, MachineError, SessionError
-from fsd.runtime import colab
+from fsd.runtime import colab, secrets
 
 
 @pytest.fixture
@@ -237,6 +237,36 @@ def test_a_stopped_cell_stays_stopped(google: ModuleType) -> None:
     google.userdata._message.replies["request_auth"] = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):
         colab.home()
+
+
+# --- secrets ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_secret_is_read_and_never_shown(
+    google: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    replies = google.userdata._message.replies
+    replies["GetSecret"] = {"exists": True, "access": True, "payload": "hf_private\n"}
+    assert secrets.token("HF_TOKEN") == "hf_private"
+    assert secrets.token_for("https://huggingface.co/a") == "hf_private"
+    monkeypatch.setenv("HF_TOKEN", "from_the_environment")
+    assert secrets.token("HF_TOKEN") == "from_the_environment"
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [None, {"exists": False}, {"exists": True, "access": False}, AttributeError("'NoneType' object has no ...")],
+)
+def test_a_secret_that_cannot_be_read_stops_nothing(
+    google: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], reply: object
+) -> None:
+    monkeypatch.delenv("CIVITAI_TOKEN", raising=False)
+    google.userdata._message.replies["GetSecret"] = reply
+    assert secrets.token("CIVITAI_TOKEN") == ""
+    forbidden = isinstance(reply, dict) and reply["exists"]
+    assert ("may not read your secret CIVITAI_TOKEN" in capsys.readouterr().out) == forbidden
 
 
 # --- uploads ---------------------------------------------------------------------------------------------------------

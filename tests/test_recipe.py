@@ -58,7 +58,7 @@ def test_all_faults_are_named_at_once() -> None:
         ({"schedule": "random"}, "schedule is 'random'"),
         ({"optimizer": "sgd"}, "optimizer is 'sgd'"),
         ({"precision": "fp8"}, "precision is 'fp8'"),
-        ({"family": "sd9"}, "family is 'sd9', not one of sd15, tiny"),
+        ({"family": "sd9"}, "family is 'sd9', not one of tiny, sd15"),
         ({"resolution_px": 1024}, "resolution_px is 1024, not 256 to 768"),
         ({"caption_template": "a photo"}, "has no {identifier}"),
         ({"prior.images": 10, "class_word": ""}, "class_word is empty"),

@@ -104,7 +104,7 @@ def scored(concepts: Sequence[Concept]) -> Sequence[Concept]:
 
 def choose_scorer(family: ModelFamily, dino: str = "", clip: str = "") -> Scorer:
     """The judge that travels with the family's base model where there is one, else DINO and CLIP."""
-    packages = [source.removeprefix("wheel:") for source in family.sources if source.startswith("wheel:")]
+    packages = [source.package for source in family.sources if source.package]
     if packages and not (dino or clip):
         return JudgeScorer(packages[0])
     return DinoClipScorer(dino or DINO, clip or CLIP)

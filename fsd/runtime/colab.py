@@ -60,6 +60,21 @@ def upload_photos() -> dict[str, bytes]:
     return {Path(name).name: content for name, content in uploaded.items()}
 
 
+def secret(name: str) -> str:
+    """The notebook's secret of that name; "" outside Colab, where there is none, or where it may not be read."""
+    if not in_colab():
+        return ""
+    from google.colab import userdata
+
+    try:
+        return userdata.get(name) or ""
+    except userdata.NotebookAccessError:
+        report.say(f"this notebook may not read your secret {name}: switch its access on under the key symbol")
+    except Exception:  # there is none; in a child process there is no page to ask, which comes in several errors
+        return ""
+    return ""
+
+
 def _mount_drive() -> Path:
     """My Drive's folder, mounted if it is not, and again if its connection is lost; MachineError when it cannot be."""
     drive_root = MOUNT_POINT / "MyDrive"

@@ -31,8 +31,11 @@ def say_json(value: dict[str, Any]) -> None:
     print(json.dumps(value, ensure_ascii=False), flush=True)
 
 
-def progress(label: str, total: int, done: int = 0) -> Any:
-    """A tqdm bar on the people's stream: steps a second, time left; `set_postfix` adds figures such as the loss."""
+def progress(label: str, total: int | None, done: int = 0, unit: str = " steps") -> Any:
+    """A tqdm bar on the people's stream: rate, time left; `set_postfix` adds figures such as the loss.
+
+    total: None where it is not known. unit: " steps", or "B" for bytes, which are then counted in KB, MB and GB.
+    """
     from tqdm import tqdm
 
     return tqdm(
@@ -42,7 +45,8 @@ def progress(label: str, total: int, done: int = 0) -> Any:
         file=stream(),
         mininterval=0.5,
         dynamic_ncols=True,
-        unit=" steps",
+        unit=unit,
+        unit_scale=unit == "B",
         smoothing=0.1,
     )
 

@@ -1,97 +1,93 @@
-"""The model that training starts from: a family's own, a hub repository or a local folder, always a Diffusers folder."""
+"""The model that training starts from, wherever people keep it, always as a Diffusers folder."""
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import os
 import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from fsd.errors import DownloadError, FsdError, RecipeError, WeightsError
-from fsd.families import FAMILIES
-from fsd.weights.parts import read_json, weight_files
+from fsd.families import FAMILIES, get_family
+from fsd.families.family import ModelFamily, Source
+from fsd.runtime import files, report
+from fsd.runtime.partial import link_key
+from fsd.weights.base_folder import PARTS as PARTS
+from fsd.weights.base_folder import base_fingerprint as base_fingerprint
+from fsd.weights.base_folder import check_folder, check_parts, file_fingerprint
+from fsd.weights.hub import hub_file, hub_folder
+from fsd.weights.parts import read_json
 
-WEIGHTS = ("unet", "vae", "text_encoder")
-PARTS = (*WEIGHTS, "tokenizer", "scheduler")
-HUB_FILES = ["model_index.json", *(f"{part}/*{end}" for part in PARTS for end in (".json", ".txt", ".safetensors"))]
-HUB_SKIPPED = ["*.fp16.safetensors", "*.fp16-*", "*.fp16.json", "*.non_ema.safetensors"]
 REPOSITORY = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(@(?P<revision>[\w./-]+))?")
+FILES = (".safetensors", ".ckpt")
 
 
-def find_base_model(spec: str) -> Path:
-    """The Diffusers folder of a base model, fetched first where it is not on this machine.
+def find_base_model(spec: str, family: str = "") -> Path:
+    """The Diffusers folder of a base model, fetched and converted first where it is not on this machine.
 
-    spec: a family ("sd15", "tiny"), a local Diffusers folder, or OWNER/NAME on the hub, with @REVISION if wanted.
-    What is in the hub's cache is used without asking the hub. RecipeError for a spec that is none of these,
-    DownloadError when it cannot be fetched, WeightsError when what is there is not a whole model.
+    spec: a family ("sd15", "tiny"); OWNER/NAME on the hub, with @REVISION if wanted; a local Diffusers folder,
+    .safetensors or .ckpt; or a link: a page or file of the hub or Civitai, a file shared on Google Drive, any other.
+    family: what a single file is, where it does not tell. What was fetched once is used without asking anyone.
+    RecipeError for a spec that is none of these, DownloadError when it cannot be fetched, WeightsError when what is
+    there is not a whole model, MachineError when there is no space.
     """
+    from fsd.weights.links import is_link
+
+    if family:
+        get_family(family)
     if spec in FAMILIES:
-        return _from_sources(FAMILIES[spec].sources)
-    if spec and Path(spec).expanduser().is_dir():
-        return check_folder(Path(spec).expanduser())
-    if re.match(r"https?://", spec) or Path(spec).suffix in {".safetensors", ".ckpt"}:
-        hint = "give a Diffusers folder or OWNER/NAME on the hub; single files and links come with a later release"
-        raise RecipeError(f"{spec} is a single file or a link, which cannot be a base model yet", hint)
+        return _of_family(FAMILIES[spec])
+    if is_link(spec):
+        return _from_link(spec, family)
+    path = Path(spec).expanduser()
+    if spec and os.path.isdir(path):  # which, unlike Path.is_dir, takes any text
+        return check_folder(path)
+    if spec and os.path.isfile(path):
+        return _from_file(path, family)
+    if path.suffix in FILES:
+        raise RecipeError(
+            f"there is no file {path}", "check the path: models on Drive are below /content/drive/MyDrive"
+        )
     if match := REPOSITORY.fullmatch(spec):
-        return check_folder(hub_folder(match["name"], match["revision"]))
-    hint = f"choose one of: {', '.join(FAMILIES)}, a Diffusers folder, or OWNER/NAME on the hub"
+        return hub_folder(Source(match["name"], match["revision"] or "main"))
+    hint = f"choose one of: {', '.join(FAMILIES)}, a Diffusers folder, a model file, a link, or OWNER/NAME on the hub"
     raise RecipeError(f"there is no base model {spec!r}", hint)
 
 
-def check_folder(folder: Path) -> Path:
-    """`folder`, which holds all parts of a Stable Diffusion pipeline; WeightsError naming what is missing otherwise."""
-    missing = [name for name in PARTS if not (folder / name).is_dir()]
-    if not (folder / "model_index.json").is_file():
-        missing.insert(0, "model_index.json")
-    if missing:
-        hint = "choose a folder saved by Diffusers' save_pretrained, with safetensors weights"
-        raise WeightsError(f"{folder} is not a whole Diffusers model: no {', '.join(missing)}", hint)
-    for part in WEIGHTS:
-        read_json(folder / part / "config.json")
-        if lost := [file.name for file in weight_files(folder / part) if not file.is_file()]:
-            raise WeightsError(f"{folder / part} lacks {', '.join(lost)}", "download the model again")
-    return folder
+def models_folder() -> Path:
+    """Where downloads and converted models are kept: FSD_HOME/models if set, else the user's cache on the local disk.
 
-
-def base_fingerprint(folder: Path) -> str:
-    """SHA-256, in hexadecimal, that tells the weights below `folder` from others without reading gigabytes.
-
-    Of every weight file of the parts that are there: its name, its size, and its bytes: all of them up to 64 MiB,
-    otherwise the first and the last MiB and 64 KiB out of every 1/64 between. A change that misses all of these
-    goes unnoticed; training, casting or merging changes every tensor and does not.
+    Not on Drive unless FSD_HOME says so: it is slow, and what comes from a link can come again.
     """
-    found = hashlib.sha256()
-    for part in WEIGHTS:
-        for file in weight_files(folder / part) if (folder / part).is_dir() else []:
-            found.update(f"{part}/{file.name} {file.stat().st_size}\n".encode())
-            with file.open("rb") as stream:
-                for start, size in _samples(file.stat().st_size):
-                    stream.seek(start)
-                    found.update(stream.read(size))
-    return found.hexdigest()
+    if home := os.environ.get("FSD_HOME"):
+        return Path(home) / "models"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fsd" / "models"
 
 
-def _samples(size: int) -> list[tuple[int, int]]:
-    """The (start, length) of the bytes that stand for a file of `size` bytes."""
-    if size <= 64 << 20:
-        return [(0, size)]
-    return [(0, 1 << 20), *((size * piece // 64, 64 << 10) for piece in range(1, 64)), (size - (1 << 20), 1 << 20)]
+def _of_family(family: ModelFamily) -> Path:
+    """The folder from the first source that has it: what is on this machine first; one error of all when none has."""
+    faults: list[FsdError] = []
+    for offline in (True, False):
+        faults.clear()
+        for source in family.sources:
+            try:
+                return _of_source(source, family, offline)
+            except (DownloadError, WeightsError) as fault:
+                faults.append(fault)
+    if len(faults) == 1:
+        raise faults[0]
+    reasons = "; ".join(dict.fromkeys(fault.message for fault in faults))
+    raise DownloadError(f"no source has {family.title}: {reasons}", faults[0].hint)
 
 
-def _from_sources(sources: tuple[str, ...]) -> Path:
-    """The folder from the first source that has it; the last source's error when none does."""
-    for source in sources:
-        try:
-            if source.startswith("wheel:"):
-                return check_folder(_wheel_folder(source.removeprefix("wheel:")))
-            return check_folder(hub_folder(source))
-        except DownloadError as fault:
-            last = fault
-    raise last
+def _of_source(source: Source, family: ModelFamily, offline: bool) -> Path:
+    if source.package:
+        return check_folder(_package_folder(source.package))
+    return _from_file(hub_file(source, offline), family.name) if source.file else hub_folder(source, offline)
 
 
-def _wheel_folder(package: str) -> Path:
+def _package_folder(package: str) -> Path:
     try:
         return Path(importlib.import_module(package).model_folder())
     except ImportError:
@@ -99,57 +95,90 @@ def _wheel_folder(package: str) -> Path:
         raise DownloadError(f"the package {package} is not installed", hint) from None
 
 
-def hub_folder(repository: str, revision: str | None = None) -> Path:
-    """The folder of a hub repository in the hub's cache, downloaded unless it is there and whole.
+def _from_link(spec: str, family: str) -> Path:
+    """The folder behind a link; each link has its own folder of downloads, so that equal names do not meet."""
+    from fsd.runtime.download import fetch
+    from fsd.weights.links import find_file, read_link
 
-    Only configurations, tokenizer and full-precision safetensors are fetched. DownloadError says what to do.
-    """
+    place = read_link(spec)
+    if isinstance(place, Source):
+        return _from_file(hub_file(place), family) if place.file else hub_folder(place)
+    folder = models_folder() / f"{urlsplit(place.url).hostname}-{link_key(place.url)}"
+    file = _downloaded(folder)
+    if not file:
+        link = find_file(place)
+        file = fetch(link.url, folder, name=link.name, sha256=link.sha256, page=link.page, label=link.name)
     try:
-        return check_folder(_hub_snapshot(repository, revision, offline=True))
-    except (DownloadError, WeightsError):
-        return _hub_snapshot(repository, revision, offline=False)
+        return _from_file(file, family)
+    except WeightsError as fault:
+        raise WeightsError(fault.message, f"{fault.hint}; to download it again, delete {folder}") from None
 
 
-def _hub_snapshot(repository: str, revision: str | None, offline: bool) -> Path:
-    """The one place that talks to the hub; its token comes from the environment or the hub's own login."""
+def _downloaded(folder: Path) -> Path | None:
+    """The one whole file of a link's folder; downloads get their name once they are checked."""
+    found = [path for path in folder.glob("*") if path.is_file() and not path.name.startswith(".")]
+    return found[0] if len(found) == 1 else None
+
+
+def _from_file(file: Path, family: str) -> Path:
+    """The folder made of a single file, kept by the file's content, so that it is made once; anew for another family."""
+    from fsd.weights.detect import require_model
+
+    folder = models_folder() / "folders" / f"{_stem(file)}-{file_fingerprint(file)[:12]}"
+    if made := _made(folder, family):
+        return made
+    found = require_model(file)
+    name = family or found.family
+    if not name:
+        hint = f"name its family, one of: {', '.join(FAMILIES)}"
+        raise WeightsError(f"{file} is {found.title}, and several families have such models", hint)
+    files.remove_folder(folder)
+    _convert(file, folder, get_family(name), found.prediction, found.parts)
+    files.write_json(folder / "fsd.json", {"family": name, "made_from": file.name})
+    return check_folder(folder)
+
+
+def _made(folder: Path, family: str) -> Path | None:
+    """`folder` if it is whole and was made for that family; "" takes what was chosen before."""
     try:
-        from huggingface_hub import snapshot_download
-    except ImportError:
-        hint = 'install it: pip install "fsd[train]"'
-        raise DownloadError(f"huggingface_hub, which fetches {repository}, is not installed", hint) from None
-    try:
-        found = snapshot_download(
-            repository,
-            revision=revision,
-            allow_patterns=HUB_FILES,
-            ignore_patterns=HUB_SKIPPED,
-            local_files_only=offline,
-        )
-    except Exception as fault:  # the hub's own errors, its HTTP client's and the disk's
-        raise _hub_error(repository, revision, fault) from None
-    return Path(found)
+        return check_folder(folder) if read_json(folder / "fsd.json").get("family") == family or not family else None
+    except WeightsError:
+        return None
 
 
-def _hub_error(repository: str, revision: str | None, fault: Exception) -> FsdError:
-    """What went wrong at the hub, and what to do; never the hub's own text, which may hold addresses and tokens."""
-    kinds = {kind.__name__ for kind in type(fault).__mro__}
-    status = getattr(getattr(fault, "response", None), "status_code", None)
-    page = f"https://huggingface.co/{repository}"
-    if "RevisionNotFoundError" in kinds:
-        return DownloadError(f"{repository} has no revision {revision!r}", f"choose one of those at {page}")
-    if "GatedRepoError" in kinds or status == 403:
-        hint = f"accept its licence at {page}, then set HF_TOKEN to a token of that account"
-        return DownloadError(f"the hub does not give you {repository}: its licence is not accepted", hint)
-    if "RepositoryNotFoundError" in kinds or status in {401, 404}:
-        hint = "check the spelling; for a private one set HF_TOKEN; if it is gone, give another OWNER/NAME"
-        return DownloadError(f"{repository} is not on the hub, or private ({status})", hint)
-    if "LocalEntryNotFoundError" in kinds or "ConnectError" in kinds or "ConnectionError" in kinds:
-        offline = os.environ.get("HF_HUB_OFFLINE", "") not in {"", "0"}
-        hint = "unset HF_HUB_OFFLINE" if offline else "check the connection and run again: it goes on where it stopped"
-        return DownloadError(f"{repository} is not on this machine and the hub cannot be reached", hint)
-    if status == 429:
-        return DownloadError(f"the hub has had too many requests ({repository})", "wait some minutes, or set HF_TOKEN")
-    if isinstance(fault, OSError) and fault.errno:
-        return DownloadError(f"{repository} could not be stored: {fault.strerror}", "make room where HF_HOME is")
-    what = f"{repository} could not be fetched: {type(fault).__name__}" + (f" {status}" if status else "")
-    return DownloadError(what, "run again: it goes on where it stopped")
+def _stem(file: Path) -> str:
+    return re.sub(r"[^\w.-]+", "_", file.name.removesuffix(file.suffix) if file.suffix in FILES else file.name)[:80]
+
+
+def _convert(file: Path, folder: Path, family: ModelFamily, prediction: str, parts: tuple[str, ...]) -> None:
+    """The one place that turns a file into a folder. Tokenizers, and parts that the file lacks, are the family's."""
+    from fsd.weights.folder import write_folder
+    from fsd.weights.keys import get_layout
+
+    absent = [part for part in get_layout(family.layout).names() if part not in parts]
+    lender = _lender(family, absent)
+    report.say(f"making a Diffusers folder of {file.name}")
+    with report.progress(file.name, file.stat().st_size, unit="B") as bar:
+        write_folder(file, folder, lender, family.name, prediction=prediction, tell=bar.update)
+
+
+def _lender(family: ModelFamily, absent: list[str]) -> Path:
+    """A folder with the tokenizers and the named parts, from the family or one that has the same text encoders."""
+    encoders = [(encoder.part, encoder.title) for encoder in family.text_encoders]
+    wanted = [*absent, *(part.replace("text_encoder", "tokenizer") for part, _ in encoders)]
+    same = [other for other in FAMILIES.values() if [(one.part, one.title) for one in other.text_encoders] == encoders]
+    lenders = [family] if absent else [family, *(other for other in same if other is not family)]
+    sources = [source for lender in lenders for source in lender.sources if not source.file]
+    faults: list[FsdError] = []
+    for offline in (True, False):
+        faults.clear()
+        for source in sources:
+            try:
+                if source.package:
+                    return check_parts(_package_folder(source.package), wanted)
+                return hub_folder(source, offline, wanted)
+            except (DownloadError, WeightsError) as fault:
+                faults.append(fault)
+    reasons = "; ".join(dict.fromkeys(fault.message for fault in faults))
+    what = f"a single file lacks {', '.join(wanted)}, and no source of {family.title} lends them: {reasons}"
+    raise DownloadError(what, faults[0].hint if faults else "give a Diffusers folder instead")

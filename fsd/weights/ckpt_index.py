@@ -9,17 +9,16 @@ from __future__ import annotations
 import io
 import math
 import pickle
-import struct
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from fsd.errors import WeightsError
+from fsd.weights.ckpt_members import read_members
 from fsd.weights.ckpt_zip import STORAGES, strides
 from fsd.weights.tensors import DTYPE_BYTES, Shape, StoredTensor, damaged
 
-MAX_PICKLE_BYTES = 64 << 20
+MAX_AXES = 64
 
 
 def read_index(path: Path) -> dict[str, StoredTensor]:
@@ -27,22 +26,20 @@ def read_index(path: Path) -> dict[str, StoredTensor]:
 
     WeightsError naming the file when it is missing, damaged, of torch's format before 1.6, or would run code.
     """
+    return read_ckpt(path)[0]
+
+
+def read_ckpt(path: Path) -> tuple[dict[str, StoredTensor], dict[str, str]]:
+    """(tensors by key, the texts and numbers beside them by name) of a `.ckpt`, as `read_header` of a safetensors file.
+
+    The texts are those of the outermost dictionary and of its "metadata"; a number is given as text.
+    """
     try:
-        with zipfile.ZipFile(path) as archive:
-            places = {info.filename: info for info in archive.infolist()}
-            pickles = [name for name in places if name.split("/")[-1] == "data.pkl"]
-            twice = len(places) != len(archive.infolist())
-            if len(pickles) != 1 or twice or places[pickles[0]].file_size > MAX_PICKLE_BYTES:
-                raise damaged(path, "it has not one data.pkl")
-            content = archive.read(pickles[0])
+        members = read_members(path)
     except OSError as fault:
         raise WeightsError(f"{path} cannot be read: {fault.strerror}", "check the path") from None
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError) as fault:
-        raise damaged(path, f"it is no ZIP of PyTorch 1.6 or later ({fault})") from None
-    state = _state(path, content)
-    root = pickles[0].removesuffix("data.pkl")
-    with path.open("rb") as stream:
-        return {key: _placed(path, stream, places, root, key, tensor) for key, tensor in state.items()}
+    state, notes = _state(path, members.pickle)
+    return {key: _placed(path, members.storages, key, tensor) for key, tensor in state.items()}, notes
 
 
 class _Storage(NamedTuple):
@@ -108,34 +105,38 @@ class _Reader(pickle._Unpickler):
     dispatch: ClassVar[dict[int, Callable[..., None]]] = {**pickle._Unpickler.dispatch, pickle.BUILD[0]: _forget_state}
 
 
-def _state(path: Path, content: bytes) -> dict[str, _Tensor]:
+def _state(path: Path, content: bytes) -> tuple[dict[str, _Tensor], dict[str, str]]:
     try:
         found = _Reader(io.BytesIO(content)).load()
+        notes = _notes(found) | _notes(found.get("metadata", {}))
         while isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
             found = found["state_dict"]
-        return {key: value for key, value in found.items() if isinstance(key, str) and isinstance(value, _Tensor)}
+        found |= {f"string_to_param.{name}": value for name, value in dict(found.get("string_to_param", {})).items()}
+        return {
+            key: value for key, value in found.items() if isinstance(key, str) and isinstance(value, _Tensor)
+        }, notes
     except WeightsError as fault:
         raise WeightsError(f"{path} is refused: {fault.message}", fault.hint) from None
     except (Exception, RecursionError) as fault:
         raise damaged(path, f"its data.pkl is not sound ({type(fault).__name__}: {fault})") from None
 
 
-def _placed(
-    path: Path, stream: io.BufferedIOBase, places: dict[str, zipfile.ZipInfo], root: str, key: str, tensor: _Tensor
-) -> StoredTensor:
-    info = places.get(f"{root}data/{tensor.storage.name}")
-    if info is None or info.compress_type != zipfile.ZIP_STORED:
+def _notes(found: object) -> dict[str, str]:
+    pairs = found.items() if isinstance(found, dict) else ()
+    return {key: str(value) for key, value in pairs if isinstance(key, str) and isinstance(value, str | int | float)}
+
+
+def _placed(path: Path, storages: dict[str, tuple[int, int]], key: str, tensor: _Tensor) -> StoredTensor:
+    if tensor.storage.name not in storages:
         raise damaged(path, f"the values of {key} are missing or compressed")
     shape, item = tensor.shape, DTYPE_BYTES[tensor.storage.dtype]
-    if not all(type(number) is int and number >= 0 for number in (tensor.offset, *shape)):
+    counts = (tensor.offset, *shape)
+    if len(counts) > MAX_AXES or not all(type(number) is int and number >= 0 for number in counts):
         raise damaged(path, f"{key} has a shape or an offset that is not a count")
     rows = strides(shape)
     if tensor.strides != rows and any(a != b for a, b, n in zip(tensor.strides, rows, shape, strict=False) if n > 1):
         raise WeightsError(f"{key} of {path} is not stored in rows", "save it again with PyTorch, made contiguous")
-    begin, size = tensor.offset * item, math.prod(shape) * item
-    stream.seek(info.header_offset)
-    local = stream.read(30)
-    if begin + size > info.file_size or len(local) < 30 or local[:4] != b"PK\3\4":
+    (start, held), begin, size = storages[tensor.storage.name], tensor.offset * item, math.prod(shape) * item
+    if begin + size > held:
         raise damaged(path, f"{key} does not fit into its storage")
-    start = info.header_offset + 30 + sum(struct.unpack("<HH", local[26:30]))
     return StoredTensor(path, key, tensor.storage.dtype, shape, start + begin, size)

@@ -1,29 +1,43 @@
 """How the tensors of a Diffusers folder are called in one file: a layout applied to configurations, used both ways.
 
-The table of all entries is computed once from the configurations, so the way back needs no rules of its own. Renames
-that give several tensors one key join them along the first axis, in the outline's order, if `joined` allows it.
+The table of all entries is computed once from the configurations, so the way back needs no rules of its own. A tensor
+of the file is one of the folder, or rows of several one below the other, in the outline's order.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from fsd.errors import RecipeError, WeightsError
 from fsd.weights.layouts import LAYOUTS, Layout, PartLayout
 from fsd.weights.outlines import Config, layers_of
-from fsd.weights.tensors import FLOATS, Shape, StoredTensor
+from fsd.weights.tensors import Shape
+
+
+@dataclass(frozen=True)
+class Piece:
+    """`rows` rows, from row `start`, of the folder's tensor `name`, the whole of which has `shape`."""
+
+    name: str
+    shape: Shape
+    start: int
+    rows: int
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One tensor of a single file: `key` and `shape` there, its `part` and `sources` (name, shape) in the folder."""
+    """One tensor of a single file: `key` and `shape` there, and the `pieces` of a `part` of the folder that it holds.
+
+    transposed: the file holds the one piece, a whole matrix, turned over.
+    """
 
     key: str
     shape: Shape
     part: str
-    sources: tuple[tuple[str, Shape], ...]
+    pieces: tuple[Piece, ...]
+    transposed: bool = False
 
 
 def get_layout(name: str) -> Layout:
@@ -33,26 +47,66 @@ def get_layout(name: str) -> Layout:
     return LAYOUTS[name]
 
 
+def part_names(layout: Layout, without: Collection[str]) -> tuple[str, ...]:
+    """The layout's parts but those `without`; RecipeError for an unknown one, or if the network itself shall be out."""
+    names = layout.names()
+    if unknown := set(without) - set(names[1:]):
+        hint = f"what can be left out: {', '.join(names[1:])}"
+        raise RecipeError(f"{', '.join(sorted(unknown))} cannot be left out of this model", hint)
+    return tuple(name for name in names if name not in without)
+
+
 def entries(layout: Layout, configs: Mapping[str, Config]) -> list[Entry]:
-    """Every tensor that a single file of this layout must hold, for parts configured so (`configs` by part name)."""
+    """Every tensor that a single file of this layout must hold, for the parts in `configs`, configured so."""
     found: dict[str, Entry] = {}
     for part in layout.parts:
-        rename = _renamer(part, configs[part.name])
-        for name, shape in part.outline(configs[part.name]).items():
-            key, there = part.prefix + rename(name), _appended(part, name, shape)
-            sources: tuple[tuple[str, Shape], ...] = ((name, shape),)
-            if key in found:
-                if not key.endswith(part.joined or ("\0",)):
-                    what = f"two tensors of {part.name} would be called {key}"
-                    raise WeightsError(what, "this model cannot be converted")
-                there = (found[key].shape[0] + there[0], *there[1:])
-                sources = found[key].sources + sources
-            found[key] = Entry(key, there, part.name, sources)
+        if part.name not in configs:
+            continue
+        config = configs[part.name]
+        rename = _renamer(part, config)
+        for name, shape in part.outline(config).items():
+            entry = _entry(part, config, part.prefix + rename(name), name, shape)
+            if entry.key in found:
+                entry = _joined(part, found[entry.key], entry)
+            found[entry.key] = entry
     return list(found.values())
 
 
-def _appended(part: PartLayout, name: str, shape: Shape) -> Shape:
-    return shape + next((more for pattern, more in part.appended if re.search(pattern, name)), ())
+def repeated(layout: Layout, plan: Iterable[Entry]) -> list[Entry]:
+    """The entries of `plan` that a file holds once more, by their other keys."""
+    again = {part.prefix + key: part.prefix + other for part in layout.parts for key, other in part.repeated}
+    return [replace(entry, key=again[entry.key]) for entry in plan if entry.key in again]
+
+
+def _entry(part: PartLayout, config: Config, key: str, name: str, shape: Shape) -> Entry:
+    """The entry of one tensor that is alone under its key."""
+    there = shape + next((more for pattern, more in part.appended if re.search(pattern, name)), ())
+    half, odd = divmod(shape[0], 2)
+    if _matches(part.transposed, config, name):
+        return Entry(key, there[::-1], part.name, (Piece(name, shape, 0, shape[0]),), transposed=True)
+    if not _matches(part.swapped, config, name):
+        return Entry(key, there, part.name, (Piece(name, shape, 0, shape[0]),))
+    if odd:
+        raise WeightsError(f"{name} has {shape[0]} rows, which have no halves", "this model cannot be converted")
+    return Entry(key, there, part.name, (Piece(name, shape, half, half), Piece(name, shape, 0, half)))
+
+
+def _joined(part: PartLayout, first: Entry, second: Entry) -> Entry:
+    if not first.key.endswith(part.joined or ("\0",)):
+        what = f"two tensors of {part.name} would be called {first.key}"
+        raise WeightsError(what, "this model cannot be converted")
+    shape = (first.shape[0] + second.shape[0], *first.shape[1:])
+    return Entry(first.key, shape, first.part, first.pieces + second.pieces)
+
+
+def _matches(patterns: tuple[str, ...], config: Config, name: str) -> bool:
+    return any(re.search(filled(pattern, config), name) for pattern in patterns)
+
+
+def filled(pattern: str, config: Config) -> str:
+    """A layout's pattern with the numbers of this configuration."""
+    last, layers = config.get("num_layers", 1) - 1, config.get("num_hidden_layers", 12)
+    return pattern.replace("{last}", str(last)).replace("{layers}", str(layers))
 
 
 def _renamer(part: PartLayout, config: Config) -> Callable[[str], str]:
@@ -89,67 +143,3 @@ def _numbers(config: Config, i: str = "0", j: str = "0") -> dict[str, int]:
         "up_end": block * (layers + 1) + layers,
         "up_last": 2 if block < len(ups) and "CrossAttn" in ups[block] else 1,
     }
-
-
-def part_tensors(
-    part: PartLayout, expected: Mapping[str, Shape], stored: Iterable[StoredTensor], where: str
-) -> tuple[dict[str, StoredTensor], list[str]]:
-    """(tensors by today's names, names left out) of a part's weight files; WeightsError naming what does not fit."""
-
-    def today(name: str) -> str:
-        for pattern, new in part.aliases:
-            name = re.sub(pattern, new, name, count=1)
-        return name
-
-    return _accounted(stored, today, part.left_out, expected, where)
-
-
-def file_tensors(
-    layout: Layout, expected: Mapping[str, Shape], stored: Iterable[StoredTensor], where: str
-) -> tuple[dict[str, StoredTensor], list[str]]:
-    """(tensors by key, keys left out) of a single file; WeightsError naming what does not fit."""
-
-    def today(key: str) -> str:
-        for part in layout.parts:
-            if key.startswith(part.prefix):
-                name = key.removeprefix(part.prefix)
-                for pattern, new in part.aliases:
-                    name = re.sub(pattern, new, name, count=1)
-                return part.prefix + name
-        return key
-
-    patterns = layout.left_out + tuple(pattern for part in layout.parts for pattern in part.left_out)
-    return _accounted(stored, today, patterns, expected, where)
-
-
-def _accounted(
-    stored: Iterable[StoredTensor], today: Callable[[str], str], patterns: tuple[str, ...],
-    expected: Mapping[str, Shape], where: str,
-) -> tuple[dict[str, StoredTensor], list[str]]:  # fmt: skip
-    used: dict[str, StoredTensor] = {}
-    left_out, faults = [], []
-    for tensor in stored:
-        name = today(tensor.key)
-        if name not in expected and any(re.search(pattern, name) for pattern in patterns):
-            left_out.append(tensor.key)
-        elif name not in expected or name in used:
-            faults.append(f"{'twice' if name in used else 'not expected'}: {tensor.key}")
-        else:
-            used[name] = tensor
-            if _squeezed(tensor.shape) != _squeezed(expected[name]):
-                faults.append(f"{tensor.key} has shape {list(tensor.shape)}, not {list(expected[name])}")
-            if tensor.dtype not in FLOATS:
-                faults.append(f"{tensor.key} has dtype {tensor.dtype}, not a floating one")
-    faults = [f"missing: {name}" for name in expected if name not in used] + faults
-    if faults:
-        shown = "; ".join(faults[:5]) + (f"; and {len(faults) - 5} more" if len(faults) > 5 else "")
-        what = f"the tensors of {where} do not fit its configuration: {shown}"
-        raise WeightsError(what, "use the config.json and weights of one model")
-    return used, left_out
-
-
-def _squeezed(shape: Shape) -> Shape:
-    """The shape without trailing ones: a 1x1 convolution and a linear layer hold the same bytes."""
-    while shape and shape[-1] == 1:
-        shape = shape[:-1]
-    return shape

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from fsd.errors import WeightsError
-from fsd.weights.tensors import StoredTensor, damaged, read_header
+from fsd.weights.tensors import StoredTensor, damaged
+from fsd.weights.weight_file import read_weights
 
-STEMS = ("diffusion_pytorch_model", "model")
+STEMS = {".safetensors": ("diffusion_pytorch_model", "model"), ".bin": ("diffusion_pytorch_model", "pytorch_model")}
 VARIANTS = ("", ".fp16", ".non_ema")
 """Whole weights first, then half precision, then what trained on without averaging."""
 
@@ -34,19 +35,20 @@ def read_config(part: Path) -> dict[str, Any]:
     return read_json(part / "config.json")
 
 
-def weight_files(part: Path) -> list[Path]:
+def weight_files(part: Path, pickles: bool = False) -> list[Path]:
     """The safetensors files of a part: one, or the shards that an index lists; full precision before variants.
 
-    WeightsError when there are none, naming what is there instead.
+    pickles: `.bin` files will do where there are no others. WeightsError when there are none, naming what is there.
     """
-    for variant in VARIANTS:
-        for stem in STEMS:
-            whole = part / f"{stem}{variant}.safetensors"
-            index = part / f"{stem}.safetensors.index{variant}.json"
-            if whole.is_file():
-                return [whole]
-            if index.is_file():
-                return _shards(index)
+    for suffix in [".safetensors", ".bin"] if pickles else [".safetensors"]:
+        for variant in VARIANTS:
+            for stem in STEMS[suffix]:
+                whole = part / f"{stem}{variant}{suffix}"
+                index = part / f"{stem}{suffix}.index{variant}.json"
+                if whole.is_file():
+                    return [whole]
+                if index.is_file():
+                    return _shards(index)
     if others := sorted(path.name for path in part.glob("*") if path.suffix in OTHERS):
         what = f"{part} has no weights that fsd reads, only {', '.join(others)}"
         raise WeightsError(what, "get the model's .safetensors files")
@@ -61,5 +63,5 @@ def _shards(index: Path) -> list[Path]:
 
 
 def read_part(part: Path) -> list[StoredTensor]:
-    """Every tensor of a part's weight files, by the names that the files give them."""
-    return [tensor for file in weight_files(part) for tensor in read_header(file)[0].values()]
+    """Every tensor of a part's weight files, `.bin` ones too, by the names that the files give them."""
+    return [tensor for file in weight_files(part, pickles=True) for tensor in read_weights(file)[0].values()]

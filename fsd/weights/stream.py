@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import zlib
-from collections.abc import Iterator, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
@@ -16,6 +17,7 @@ from fsd.weights.tensors import StoredTensor, Target, damaged
 
 CHUNK_BYTES = 128 << 10
 """Small enough to stay in the processor's cache."""
+_WIDTHS = {1: "B", 2: "H", 4: "I", 8: "Q"}
 _NOT_HERE = {errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM}
 
 
@@ -31,11 +33,13 @@ class Frame(Protocol):
     def tail(self) -> bytes: ...
 
 
-def write_tensors(path: Path, frame: Frame, targets: Sequence[Target]) -> None:
+def write_tensors(
+    path: Path, frame: Frame, targets: Sequence[Target], tell: Callable[[int], object] = lambda size_bytes: None
+) -> None:
     """Write `targets` inside `frame` to `path`; each tensor is read back and compared with what was meant.
 
-    Memory: a few chunks, whatever the tensors' size. WeightsError if a source ends early, if a cast overflows, or if
-    what is read back differs.
+    tell: told how many bytes of the sources each tensor took. Memory: a few chunks, whatever the tensors' size.
+    WeightsError if a source ends early, if a cast overflows, or if what is read back differs.
     """
     with path.open("wb") as out, _Sources() as sources, _Sources() as again, ThreadPoolExecutor(1) as second:
         out.write(frame.head)
@@ -43,16 +47,18 @@ def write_tensors(path: Path, frame: Frame, targets: Sequence[Target]) -> None:
         pending: list[Future[None]] = []
         for index, target in enumerate(targets):
             at, crc = frame.offsets[index], 0
-            changed = any(source.dtype != target.dtype for source in target.sources)
+            changed = target.transposed or any(source.dtype != target.dtype for source in target.sources)
             for source in target.sources:
                 cast = caster(source.dtype, target.dtype)
                 if changed or frame.needs_crc:
-                    crc, at = _pump(sources, source, cast, out.fileno(), at, crc, target.key)
+                    chunks = turned(sources, source) if target.transposed else sources.chunks(source)
+                    crc, at = _pump(chunks, source, cast, out.fileno(), at, crc, target)
                 else:
                     at = copy_range(sources, source, out.fileno(), at)
             lead = frame.lead(index, crc)
             _write_at(out.fileno(), lead, frame.offsets[index] - len(lead))
             pending.append(second.submit(_check, again, path, target, frame.offsets[index], crc if changed else None))
+            tell(sum(source.size_bytes for source in target.sources))
             while pending and pending[0].done():
                 pending.pop(0).result()
         for future in pending:
@@ -128,15 +134,28 @@ def copy_range(sources: _Sources, source: StoredTensor, out: int, at: int) -> in
     return at + done
 
 
+def turned(sources: _Sources, source: StoredTensor) -> Iterator[bytes]:
+    """The bytes of a matrix column by column; all of it is held in memory, twice."""
+    rows, columns = source.shape
+    code = _WIDTHS[source.size_bytes // (rows * columns)]
+    values, found = array(code, b"".join(sources.chunks(source))), array(code, bytes(source.size_bytes))
+    for row in range(rows):
+        found[row::rows] = values[row * columns : (row + 1) * columns]
+    content = found.tobytes()
+    for at in range(0, len(content), CHUNK_BYTES):
+        yield content[at : at + CHUNK_BYTES]
+
+
 def _pump(
-    sources: _Sources, source: StoredTensor, cast: Cast | None, out: int, at: int, crc: int, key: str
+    chunks: Iterable[bytes], source: StoredTensor, cast: Cast | None, out: int, at: int, crc: int, target: Target
 ) -> tuple[int, int]:
-    """(CRC-32, where it ends) of a tensor that is cast, or summed, on its way to byte `at` of `out`."""
-    for chunk in sources.chunks(source):
+    """(CRC-32, where it ends) of a tensor that is cast, turned or summed, on its way to byte `at` of `out`."""
+    for chunk in chunks:
         try:
             chunk = cast(chunk) if cast else chunk
         except OverflowError:
-            what = f"{key} of {source.file} has values that fp16 cannot hold, or that are no numbers"
+            name = {"F16": "fp16", "BF16": "bf16"}[target.dtype]
+            what = f"{target.key} of {source.file} has values that {name} cannot hold, or that are no numbers"
             raise WeightsError(what, "save it as fp32") from None
         crc = zlib.crc32(chunk, crc)
         _write_at(out, chunk, at)

@@ -6,7 +6,7 @@ import json
 import math
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,16 +37,27 @@ class StoredTensor:
 
 @dataclass(frozen=True)
 class Target:
-    """A tensor to be written: the sources' values one after another (joined along the first axis), cast to `dtype`."""
+    """A tensor to be written: the sources' values one after another (joined along the first axis), cast to `dtype`.
+
+    transposed: the one source is a matrix that is turned over on the way; it is held in memory.
+    """
 
     key: str
     dtype: str
     shape: Shape
     sources: tuple[StoredTensor, ...]
+    transposed: bool = False
 
     @property
     def size_bytes(self) -> int:
         return math.prod(self.shape) * DTYPE_BYTES[self.dtype]
+
+
+def rows_of(stored: StoredTensor, start: int, rows: int) -> StoredTensor:
+    """So many rows of a tensor, from row `start`."""
+    size = stored.size_bytes // stored.shape[0]
+    shape = (rows, *stored.shape[1:])
+    return replace(stored, shape=shape, offset=stored.offset + start * size, size_bytes=rows * size)
 
 
 def damaged(path: Path, what: str) -> WeightsError:

@@ -1,10 +1,14 @@
 """Converting a full-size random SD 1.5: fsd beside a plain copy of the same bytes and Diffusers' own script.
 
     python tests/benchmarks/convert.py [--work build/benchmarks] [--repeat 3] [--diffusers-script PATH]
+    python tests/benchmarks/convert.py --round-trip sd15 sd21 sdxl [--source-dtype fp16]
 
-Each run is a process of its own; runs alternate, and the table shows medians. Needs 4 GB of memory and 13 GB of disk
-once; delete the folder afterwards. The script is scripts/convert_diffusers_to_original_stable_diffusion.py of the
-Diffusers repository.
+Each run is a process of its own; runs alternate, and the table shows medians. Needs 13 GB of disk once; delete the
+folder afterwards. The script is scripts/convert_diffusers_to_original_stable_diffusion.py of the Diffusers repository,
+which needs 4 GB of memory.
+
+--round-trip: each family at full size with random weights, folder -> single file -> folder, compared tensor by tensor,
+with wall time and peak memory of both ways (disk: three times the weights, for SDXL in fp32 42 GB).
 """
 
 from __future__ import annotations
@@ -21,6 +25,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from random_models import differences, random_model  # noqa: E402
+
 SYNCED = 'cp -r "$0" "$1" && sync "$1"/*/*.safetensors'
 OURS = """
 import sys
@@ -28,6 +36,15 @@ from pathlib import Path
 from fsd.weights.ckpt import save_ckpt
 folder, destination, dtype = sys.argv[1:]
 save_ckpt({part: Path(folder, part) for part in ("unet", "vae", "text_encoder")}, Path(destination), dtype or None)
+"""
+
+
+CONVERT = """
+import sys
+from pathlib import Path
+from fsd.weights.convert import convert
+source, destination, dtype, family = sys.argv[1:]
+convert(Path(source), Path(destination), dtype or None, family=family)
 """
 
 
@@ -47,31 +64,9 @@ class Figures(NamedTuple):
 
 
 def build(folder: Path) -> None:
-    """Random SD 1.5 weights in Diffusers layout: fp32 and, cast from it, fp16; one part in memory at a time."""
-    if (folder / "done").exists():
-        return
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    import torch
-    from diffusers import AutoencoderKL, UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel
-
-    blocks = {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
-    makers = {
-        "unet": lambda: UNet2DConditionModel(sample_size=64, cross_attention_dim=768),
-        "vae": lambda: AutoencoderKL(block_out_channels=(128, 256, 512, 512), layers_per_block=2, **blocks),
-        "text_encoder": lambda: CLIPTextModel(
-            CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_attention_heads=12, projection_dim=768)
-        ),
-    }
-    for name, make in makers.items():
-        with torch.device("meta"):
-            part = make()
-        part = part.to_empty(device="cpu")
-        for value in part.parameters():
-            value.data.uniform_(-0.05, 0.05)
-        part.save_pretrained(folder / "fp32" / name)
-        part.half().save_pretrained(folder / "fp16" / name)
-    (folder / "done").touch()
+    """Random SD 1.5 weights in Diffusers layout, fp32 and fp16."""
+    random_model(folder / "fp32", "sd15", "F32")
+    random_model(folder / "fp16", "sd15", "F16")
 
 
 def cases(script: Path | None) -> list[Case]:
@@ -106,10 +101,17 @@ def measure(case: Case, work: Path) -> Figures:
     The peak holds this process's own few megabytes too, which a child starts from.
     """
     source, target = work / "sd15" / case.source, work / f"target{case.suffix}"
-    subprocess.run(["cat", *source.glob("*/*.safetensors")], stdout=subprocess.DEVNULL, check=True)
-    os.sync()
     words = {"SOURCE": str(source), "TARGET": str(target)}
-    command = [words.get(word, word) for word in case.command]
+    figures = timed([words.get(word, word) for word in case.command], case.name, source)
+    shutil.rmtree(target) if target.is_dir() else target.unlink()
+    return figures
+
+
+def timed(command: list[str], name: str, source: Path) -> Figures:
+    """Wall and CPU seconds and peak memory of a command; `source` is read into the page cache before."""
+    files = [source] if source.is_file() else source.glob("*/*.safetensors")
+    subprocess.run(["cat", *files], stdout=subprocess.DEVNULL, check=True)
+    os.sync()
     start = time.perf_counter()
     child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     errors = child.stderr.read() if child.stderr else b""
@@ -117,9 +119,30 @@ def measure(case: Case, work: Path) -> Figures:
     wall = time.perf_counter() - start
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
-        raise SystemExit(f"{case.name} failed:\n{errors.decode()[-2000:]}")
-    shutil.rmtree(target) if target.is_dir() else target.unlink()
+        raise SystemExit(f"{name} failed:\n{errors.decode()[-2000:]}")
     return Figures(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1000)
+
+
+def round_trip(family: str, dtype: str, work: Path) -> bool:
+    """Whether a full-size random model of `family` comes back equal; prints time and memory of both ways."""
+    folder = random_model(work / f"{family}-{dtype}", family, {"fp16": "F16", "fp32": "F32"}[dtype])
+    single, back = work / f"{family}-{dtype}.safetensors", work / f"{family}-{dtype}-back"
+    shutil.rmtree(back, ignore_errors=True)
+    run = [sys.executable, "-c", CONVERT]
+    there = timed([*run, str(folder), str(single), "", ""], f"{family} there", folder)
+    size = single.stat().st_size
+    again = timed([*run, str(single), str(back), "", family], f"{family} back", single)
+    wrong = differences(folder, back, family)
+    for way, figures in (("to one file", there), ("to a folder", again)):
+        seconds, cpu, peak = figures
+        print(f"{family} {dtype} ({size / 1e9:.2f} GB) {way}: {seconds:.1f} s, CPU {cpu:.1f} s, peak {peak:.0f} MB")
+    print(
+        f"{family} {dtype}: {'equal tensor by tensor' if not wrong else f'{len(wrong)} differ: {wrong[:5]}'}",
+        flush=True,
+    )
+    single.unlink()
+    shutil.rmtree(back)
+    return not wrong
 
 
 def main() -> None:
@@ -127,8 +150,16 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "benchmarks", help="folder for the weights")
     parser.add_argument("--repeat", type=int, default=3, help="runs of each case")
     parser.add_argument("--diffusers-script", type=Path, help="convert_diffusers_to_original_stable_diffusion.py")
+    families = ("sd15", "sd21", "sdxl")
+    parser.add_argument(
+        "--round-trip", nargs="+", choices=families, help="full size, there and back, instead of the table"
+    )
+    parser.add_argument("--source-dtype", choices=("fp16", "fp32"), default="fp16", help="weights of the round trip")
     chosen = parser.parse_args()
     chosen.work.mkdir(parents=True, exist_ok=True)
+    if chosen.round_trip:
+        equal = [round_trip(family, chosen.source_dtype, chosen.work) for family in chosen.round_trip]
+        raise SystemExit(0 if all(equal) else 1)
     need = 0 if (chosen.work / "sd15" / "done").exists() else 13e9
     if shutil.disk_usage(chosen.work).free < need:
         raise SystemExit(f"{chosen.work} needs {need / 1e9:.0f} GB free")

@@ -1,45 +1,13 @@
-"""The layouts of single files, as data: what the original code bases call the tensors of a Diffusers folder."""
+"""UNet and VAE as CompVis' and Stability AI's code bases call their tensors."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 
-from fsd.weights.outlines import Config, Outline, clip_outline, unet_outline, vae_outline
-from fsd.weights.tensors import Shape
+from fsd.weights.layouts.layout import PartLayout
+from fsd.weights.outlines import sdxl_unet_outline, unet_outline, vae_outline
 
-
-@dataclass(frozen=True)
-class PartLayout:
-    """One part of a Diffusers folder in a single file.
-
-    renames: (Diffusers, single file), in order, at name boundaries; {i} and {j} are block and layer, the numbers that
-    the right side may use are in `keys._numbers`. aliases: (regular expression, replacement), older names to today's.
-    left_out: regular expressions of tensors that nobody needs. appended: dimensions added to a shape, for names that
-    match. joined: ends of the keys that several tensors share.
-    """
-
-    name: str
-    prefix: str
-    outline: Callable[[Config], Outline]
-    renames: tuple[tuple[str, str], ...] = ()
-    aliases: tuple[tuple[str, str], ...] = ()
-    left_out: tuple[str, ...] = ()
-    appended: tuple[tuple[str, Shape], ...] = ()
-    joined: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Layout:
-    """A single-file layout. architecture: its name in modelspec metadata. left_out: keys of files that nobody needs."""
-
-    name: str
-    architecture: str
-    parts: tuple[PartLayout, ...]
-    left_out: tuple[str, ...] = ()
-
-
-SD1_UNET = PartLayout(
+UNET = PartLayout(
     name="unet",
     prefix="model.diffusion_model.",
     outline=unet_outline,
@@ -66,7 +34,17 @@ SD1_UNET = PartLayout(
     ),
 )
 
-SD1_VAE = PartLayout(
+SDXL_UNET = replace(
+    UNET,
+    outline=sdxl_unet_outline,
+    renames=(
+        ("add_embedding.linear_1.", "label_emb.0.0."),
+        ("add_embedding.linear_2.", "label_emb.0.2."),
+        *UNET.renames,
+    ),
+)
+
+VAE = PartLayout(
     name="vae",
     prefix="first_stage_model.",
     outline=vae_outline,
@@ -92,24 +70,3 @@ SD1_VAE = PartLayout(
     ),
     appended=((r"mid_block\.attentions\.0\.(to_q|to_k|to_v|to_out\.0)\.weight$", (1, 1)),),
 )
-
-SD1_CLIP = PartLayout(
-    name="text_encoder",
-    prefix="cond_stage_model.transformer.",
-    outline=clip_outline,
-    aliases=((r"^(?!text_model\.)", "text_model."),),  # transformers 5 leaves the prefix out; the web UIs want it
-    left_out=(r"embeddings\.position_ids$",),
-)
-
-SD1 = Layout(
-    name="sd1",
-    architecture="stable-diffusion-v1",
-    parts=(SD1_UNET, SD1_VAE, SD1_CLIP),
-    left_out=(
-        r"^model_ema\.",
-        r"^first_stage_model\.(loss|model_ema)\.",
-        r"^(betas|logvar|(sqrt_|log_)?(alphas|one_minus_alphas|recip_alphas|recipm1_alphas)_cumprod(_prev)?|posterior_\w+)$",
-    ),
-)
-
-LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in (SD1,)}

@@ -1,0 +1,50 @@
+"""The families as a table: the same rows for `fsd families` and for the README."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from fsd.families import FAMILIES
+from fsd.families.family import ModelFamily
+from fsd.families.rules import can_train
+
+HEAD = ["family", "model", "px", "predicts", "tokens", "full", "LoRA", "web UIs", "licence"]
+
+
+def rows(families: Iterable[ModelFamily]) -> list[list[str]]:
+    """A row of texts for each family, under HEAD."""
+    return [
+        [
+            family.name,
+            family.title,
+            str(family.native_px),
+            family.prediction,
+            "+".join(str(encoder.tokens) for encoder in family.text_encoders),
+            _memory(family, "full"),
+            _memory(family, "lora"),
+            ", ".join(family.web_uis),
+            family.licence + (" (gated)" if family.gated else ""),
+        ]
+        for family in families
+    ]
+
+
+def notes() -> list[str]:
+    """What the columns mean, a line each."""
+    trained = ", ".join(name for name, family in FAMILIES.items() if can_train(family))
+    return [
+        "full, LoRA: GPU memory in GB of the leanest setting known, ~ where reckoned; - cannot be trained so.",
+        f"This release trains in full: {trained}. The others are fetched, recognised and converted.",
+        "gated: accept the licence on the hub once and set HF_TOKEN.",
+    ]
+
+
+def markdown() -> str:
+    """All families as a Markdown table with its notes."""
+    table = [HEAD, ["---"] * len(HEAD), *rows(FAMILIES.values())]
+    return "\n".join([*("| " + " | ".join(row) + " |" for row in table), "", *("- " + note for note in notes())])
+
+
+def _memory(family: ModelFamily, name: str) -> str:
+    method = family.method(name)
+    return f"{'~' * method.estimate}{method.memory_gb:g}" if method else "-"

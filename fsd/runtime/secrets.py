@@ -1,0 +1,72 @@
+"""Tokens: from the environment or Colab's secrets, each for the hosts it belongs to and for no other."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from fsd.errors import MachineError
+from fsd.runtime import colab
+
+_COLAB_HINT = "add the secret {name} under the key symbol at the left of the notebook and switch its access on"
+_HINT = "set the environment variable {name}"
+
+
+@dataclass(frozen=True)
+class Site:
+    """A place that models come from. hosts: also all below them. token: the secret's name, or "" where none helps."""
+
+    title: str
+    hosts: tuple[str, ...]
+    token: str
+    to_sign_in: str
+
+
+SITES = (
+    Site("the hub", ("huggingface.co",), "HF_TOKEN", "make a token at https://huggingface.co/settings/tokens"),
+    Site("Civitai", ("civitai.com",), "CIVITAI_TOKEN", "make an API key at https://civitai.com/user/account"),
+    Site(
+        "Google Drive",
+        ("drive.google.com", "docs.google.com", "drive.usercontent.google.com", "accounts.google.com"),
+        "",
+        "share the file with anyone who has the link; where its quota is exceeded, share a copy of your own",
+    ),
+)
+
+
+def token(name: str) -> str:
+    """The token of that name from the environment, else from Colab's secrets; "" if there is none.
+
+    name: "HF_TOKEN" or "CIVITAI_TOKEN". MachineError, without the value, when it cannot be a token: sent as it is,
+    such text would be shown by the error of the HTTP client.
+    """
+    found = (os.environ.get(name) or colab.secret(name)).strip()
+    if not all("!" <= letter <= "~" for letter in found):
+        raise MachineError(f"{name} holds spaces, line breaks or letters that no token has", "copy the token again")
+    return found
+
+
+def site_of(url: str) -> Site | None:
+    """The site that an address belongs to, None if it is of no known one."""
+    host = (urlsplit(url).hostname or "").lower()
+    return next((site for site in SITES for name in site.hosts if host == name or host.endswith(f".{name}")), None)
+
+
+def token_for(url: str) -> str:
+    """The token that belongs to an address's host, "" if none does or the address is not https."""
+    site = site_of(url)
+    return token(site.token) if site and site.token and urlsplit(url).scheme == "https" else ""
+
+
+def how_to_sign_in(url: str) -> str:
+    """What a person has to do so that an address's host gives its files: a hint for errors."""
+    site = site_of(url)
+    if site is None:
+        return "download it in a browser where you are signed in, and give fsd the file"
+    return f"{site.to_sign_in}, then {how_to_give(site.token)}" if site.token else site.to_sign_in
+
+
+def how_to_give(name: str) -> str:
+    """How to give fsd the token of that name, on this machine."""
+    return (_COLAB_HINT if colab.in_colab() else _HINT).format(name=name)

@@ -1,0 +1,242 @@
+"""A LoRA changes every layer by the same whichever form it has, by the reckoning of loaders that we did not write."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from loras import TARGETS, add_lora, changes, loaded, network, save, text_encoder
+from micro import torch
+
+from fsd.errors import RecipeError, WeightsError
+from fsd.weights.lora_file import convert_lora
+from fsd.weights.tensors import read_header
+
+safetensors_torch = pytest.importorskip("safetensors.torch")
+
+LAYOUTS = ["sd1", "sd2", "sdxl", "sd3", "flux"]
+SETTINGS = {
+    "alpha": {},
+    "rslora": {"use_rslora": True},
+    "patterns": {"alpha_pattern": {"to_v": 3, "conv1": 7}},
+}  # fmt: skip
+
+
+def same(one: dict, other: dict) -> bool:
+    """The same layers changed by the same, up to fp32 rounding; what is not there is changed by nothing."""
+    names = one.keys() | other.keys()
+    return all(
+        torch.allclose(one.get(name, torch.zeros(1)), other.get(name, torch.zeros(1)), rtol=1e-4, atol=1e-6)
+        for name in names
+    )
+
+
+def as_tensors(path: Path) -> dict[str, torch.Tensor]:
+    return safetensors_torch.load_file(path)
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_lora_survives_the_way_to_kohyas_form_and_back(tmp_path: Path, layout: str, settings: str) -> None:
+    model = network(layout)
+    add_lora(model, TARGETS[layout], **SETTINGS[settings])
+    meant, source = changes(model), save(model, layout, tmp_path)
+    there = convert_lora(source, tmp_path / "kohya.safetensors", "kohya", layout)
+    assert (there.form, there.layers) == ("kohya", len(meant))
+    back = convert_lora(there.path, tmp_path / "peft.safetensors", "peft", layout)
+    assert same(loaded(back.path, layout), meant)
+    if layout != "sd3":  # Diffusers cannot read kohya's form of SD 3
+        assert same(loaded(there.path, layout), meant)
+
+
+@pytest.mark.parametrize("layout", ["sd1", "sdxl"])
+def test_text_encoders_go_along(tmp_path: Path, layout: str) -> None:
+    model, text = network(layout), text_encoder()
+    add_lora(model, ["to_q"])
+    add_lora(text, ["q_proj", "k_proj", "fc1"])
+    meant = changes(model) | {f"text_encoder.{name}": change for name, change in changes(text).items()}
+    source = save(model, layout, tmp_path, text)
+    there = convert_lora(source, tmp_path / "kohya.safetensors", "kohya", layout).path
+    back = convert_lora(there, tmp_path / "peft.safetensors", "peft", layout).path
+    assert same(loaded(there, layout, text_encoder()), meant)
+    assert same(loaded(back, layout, text_encoder()), meant)
+    prefix = {"sd1": "lora_te_", "sdxl": "lora_te1_"}[layout]
+    assert f"{prefix}text_model_encoder_layers_0_self_attn_q_proj.alpha" in as_tensors(there)
+
+
+@pytest.mark.parametrize("targets", [["to_q"], ["to_v", "add_k_proj"], ["proj_mlp"]], ids=" ".join)
+def test_parts_that_are_not_trained_stay_as_they_are(tmp_path: Path, targets: list[str]) -> None:
+    """In the original code's fused layers they are blocks of zeros."""
+    model = network("flux")
+    add_lora(model, targets)
+    meant, source = changes(model), save(model, "flux", tmp_path)
+    there = convert_lora(source, tmp_path / "kohya.safetensors", "kohya", "flux").path
+    back = convert_lora(there, tmp_path / "peft.safetensors", "peft", "flux")
+    assert same(loaded(there, "flux"), meant)
+    assert back.layers == len(meant)
+    assert same(loaded(back.path, "flux"), meant)
+
+
+def random_kohya(path: Path, shapes: dict[str, tuple[int, int, int]], alpha: float = 3.0) -> Path:
+    """A kohya file: rows, rank and values read of each layer."""
+    torch.manual_seed(2)
+    tensors = {}
+    for name, (rows, rank, reads) in shapes.items():
+        tensors |= {
+            f"{name}.lora_down.weight": torch.randn(rank, reads),
+            f"{name}.lora_up.weight": torch.randn(rows, rank),
+        }
+        tensors[f"{name}.alpha"] = torch.tensor(alpha)
+    safetensors_torch.save_file(tensors, path)
+    return path
+
+
+FUSED = {
+    "lora_unet_double_blocks_0_img_attn_qkv": (48, 4, 16),
+    "lora_unet_double_blocks_1_txt_mlp_2": (16, 2, 64),
+    "lora_unet_single_blocks_0_linear1": (112, 4, 16),
+    "lora_unet_single_blocks_1_linear2": (16, 4, 80),
+}
+
+
+def test_layers_that_kohya_trained_as_one_are_cut_as_diffusers_cuts_them(tmp_path: Path) -> None:
+    source = random_kohya(tmp_path / "kohya.safetensors", FUSED)
+    meant = loaded(source, "flux")
+    there = convert_lora(source, tmp_path / "peft.safetensors", layout="flux")
+    assert (there.form, len(meant)) == ("peft", there.layers)
+    assert same(loaded(there.path, "flux"), meant)
+    back = as_tensors(convert_lora(there.path, tmp_path / "back.safetensors", layout="flux").path)
+    for name in FUSED:
+        assert torch.allclose(change_of(back, name), change_of(as_tensors(source), name), rtol=1e-4, atol=1e-6)
+        assert back[f"{name}.lora_down.weight"].shape[0] == FUSED[name][1], (
+            "one lower matrix for all needs no more ranks"
+        )
+
+
+def change_of(tensors: dict, name: str) -> torch.Tensor:
+    down, up = tensors[f"{name}.lora_down.weight"], tensors[f"{name}.lora_up.weight"]
+    return tensors[f"{name}.alpha"] / down.shape[0] * up @ down
+
+
+def test_sd3s_layers_have_the_original_names_rows_and_halves(tmp_path: Path) -> None:
+    model = network("sd3")
+    add_lora(model, TARGETS["sd3"])
+    meant, source = changes(model), save(model, "sd3", tmp_path)
+    made = as_tensors(convert_lora(source, tmp_path / "kohya.safetensors", "kohya", "sd3").path)
+    blocks = "lora_unet_joint_blocks"
+
+    def below(*names: str) -> torch.Tensor:
+        return torch.cat([meant[f"transformer_blocks.0.{name}"] for name in names])
+
+    for name, change in {
+        f"{blocks}_0_x_block_attn_qkv": below("attn.to_q", "attn.to_k", "attn.to_v"),
+        f"{blocks}_0_context_block_attn_qkv": below("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj"),
+        f"{blocks}_0_x_block_attn2_qkv": below("attn2.to_q", "attn2.to_k", "attn2.to_v"),
+        f"{blocks}_0_x_block_adaLN_modulation_1": below("norm1.linear"),
+        f"{blocks}_0_context_block_adaLN_modulation_1": below("norm1_context.linear"),
+        f"{blocks}_1_context_block_adaLN_modulation_1": meant["transformer_blocks.1.norm1_context.linear"].roll(16, 0),
+        f"{blocks}_0_context_block_mlp_fc2": below("ff_context.net.2"),
+        "lora_unet_final_layer_adaLN_modulation_1": meant["norm_out.linear"].roll(16, 0),
+    }.items():
+        assert torch.allclose(change_of(made, name), change, rtol=1e-4, atol=1e-6), name
+
+
+def test_alpha_is_the_scale_times_the_rank(tmp_path: Path) -> None:
+    """As for peft; joined layers have three times the rank, so three times the alpha."""
+    model = network("flux")
+    add_lora(model, ["to_q", "to_k", "to_v", "proj_out"], rank_pattern={}, use_rslora=True)
+    made = as_tensors(convert_lora(save(model, "flux", tmp_path), tmp_path / "a.safetensors", layout="flux").path)
+    assert made["lora_unet_double_blocks_0_img_attn_qkv.alpha"].item() == pytest.approx(3 * 6 * 4**0.5)
+    assert made["lora_unet_single_blocks_0_linear2.alpha"].item() == pytest.approx(6 * 4**0.5)
+
+
+def test_what_is_written_says_what_it_is(tmp_path: Path) -> None:
+    model = network("sdxl")
+    add_lora(model, ["to_q", "conv1"])
+    path = convert_lora(save(model, "sdxl", tmp_path), tmp_path / "cup.safetensors", layout="sdxl").path
+    tensors, metadata = read_header(path)
+    assert metadata["ss_base_model_version"] == "sdxl_base_v1-0"
+    assert (metadata["ss_network_dim"], metadata["ss_network_alpha"]) == ("4", "6")
+    assert "lora_adapter_metadata" not in metadata
+    assert "lora_unet_input_blocks_4_1_transformer_blocks_0_attn1_to_q.lora_down.weight" in tensors
+    assert "lora_unet_output_blocks_8_0_in_layers_2.lora_up.weight" in tensors
+    back = convert_lora(path, tmp_path / "peft.safetensors", layout="sdxl").path
+    assert json.loads(read_header(back)[1]["lora_adapter_metadata"])["unet.r"] == 4
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_stays_as_it_is(tmp_path: Path, dtype: torch.dtype) -> None:
+    """Only where a scale is multiplied in is anything rounded; here it is a half."""
+    name = "lora_unet_double_blocks_0_img_mlp_0"
+    path = random_kohya(tmp_path / "a.safetensors", {name: (64, 4, 16)}, alpha=2.0)
+    tensors = {key: tensor.to(dtype) for key, tensor in as_tensors(path).items()}
+    safetensors_torch.save_file(tensors, path)
+    made = as_tensors(convert_lora(path, tmp_path / "b.safetensors", "peft", "flux").path)
+    stem = "transformer.transformer_blocks.0.ff.net.0.proj"
+    assert torch.equal(made[f"{stem}.lora_A.weight"], tensors[f"{name}.lora_down.weight"])
+    assert torch.equal(made[f"{stem}.lora_B.weight"], tensors[f"{name}.lora_up.weight"] / 2)
+
+
+OLD = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.processor.to_out_lora"
+NAMINGS = [
+    ("sd1", OLD, "down.weight", "up.weight", "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_out.0"),
+    ("sd1", "text_encoder.text_model.encoder.layers.0.mlp.fc1.lora_linear_layer", "down.weight", "up.weight",
+     "text_encoder.text_model.encoder.layers.0.mlp.fc1"),
+    ("sd1", "text_encoder.encoder.layers.1.self_attn.q_proj", "lora_A.weight", "lora_B.weight",
+     "text_encoder.text_model.encoder.layers.1.self_attn.q_proj"),
+    ("sd1", "lora_unet_input_blocks_1_1_transformer_blocks_0_attn2_to_k", "lora_down.weight", "lora_up.weight",
+     "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k"),
+    ("flux", "diffusion_model.double_blocks.3.img_attn.proj", "lora_A.weight", "lora_B.weight",
+     "transformer.transformer_blocks.3.attn.to_out.0"),
+    ("flux", "lora_transformer_single_transformer_blocks_7_attn_to_k", "lora_down.weight", "lora_up.weight",
+     "transformer.single_transformer_blocks.7.attn.to_k"),
+    ("flux", "lora_te3_encoder_block_0_layer_0_SelfAttention_q", "lora_down.weight", "lora_up.weight",
+     "text_encoder_2.encoder.block.0.layer.0.SelfAttention.q"),
+    ("sd3", "lora_te2_text_model_encoder_layers_3_mlp_fc2", "lora_down.weight", "lora_up.weight",
+     "text_encoder_2.text_model.encoder.layers.3.mlp.fc2"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("layout", "stem", "down", "up", "meant"), NAMINGS)
+def test_other_namings_are_read(tmp_path: Path, layout: str, stem: str, down: str, up: str, meant: str) -> None:
+    tensors = {f"{stem}.{down}": torch.randn(4, 16), f"{stem}.{up}": torch.randn(16, 4)}
+    safetensors_torch.save_file(tensors, tmp_path / "a.safetensors")
+    made = as_tensors(convert_lora(tmp_path / "a.safetensors", tmp_path / "b.safetensors", "peft", layout).path)
+    assert set(made) == {f"{meant}.lora_A.weight", f"{meant}.lora_B.weight"}
+    assert torch.equal(made[f"{meant}.lora_B.weight"], tensors[f"{stem}.{up}"])
+
+
+GOOD = {
+    "lora_unet_double_blocks_0_img_mlp_0.lora_down.weight": (4, 16),
+    "lora_unet_double_blocks_0_img_mlp_0.lora_up.weight": (64, 4),
+}
+BAD = [
+    ({"lora_unet_double_blocks_0_img_mlp_0.dora_scale": (64, 1)}, "dora_scale is of no plain LoRA"),
+    ({"lora_unet_double_blocks_99_img_mlp_0.lora_down.weight": (4, 16)}, "no layer is called lora_unet_double_blocks_99"),
+    ({"lora_unet_double_blocks_1_img_mlp_0.lora_down.weight": (4, 16)}, "has only down"),
+    ({"lora_unet_double_blocks_0_img_mlp_0.lora_up.weight": (64, 3)}, "[4, 16] below F32 [64, 3]"),
+    ({"lora_unet_double_blocks_0_img_mlp_0.alpha": (2,)}, "alpha that is no number"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("more", "says"), BAD)
+def test_what_does_not_fit_is_named_and_nothing_is_written(tmp_path: Path, more: dict, says: str) -> None:
+    source, made = tmp_path / "bad.safetensors", tmp_path / "made.safetensors"
+    safetensors_torch.save_file({key: torch.zeros(shape) for key, shape in (GOOD | more).items()}, source)
+    with pytest.raises(WeightsError, match=re.escape(says)) as caught:
+        convert_lora(source, made, layout="flux")
+    assert "bad.safetensors" in caught.value.message
+    assert not made.exists()
+
+
+def test_bad_wishes_are_refused(tmp_path: Path) -> None:
+    source = random_kohya(tmp_path / "a.safetensors", FUSED)
+    with pytest.raises(RecipeError, match=r"no \.safetensors"):
+        convert_lora(source, tmp_path / "a.ckpt")
+    with pytest.raises(RecipeError, match="choose one of: kohya, peft"):
+        convert_lora(source, tmp_path / "b.safetensors", "lycoris", "flux")
+    safetensors_torch.save_file({"decoder.conv_in.weight": torch.zeros(8, 4, 3, 3)}, tmp_path / "vae.safetensors")
+    with pytest.raises(WeightsError, match=r"vae\.safetensors is not a LoRA but a VAE"):
+        convert_lora(tmp_path / "vae.safetensors", tmp_path / "b.safetensors")
