@@ -153,7 +153,7 @@ def train_unet(
     need_photos(session)
     first = session.recipe().text_encoder.steps
     if first and not checkpoint.is_done(session.checkpoints, "text_encoder"):
-        hint = "run train_text_encoder first, or give it 0 steps: change_settings text_encoder.steps=0"
+        hint = "run train_text_encoder first, or run it with 0 steps"
         raise SessionError(f"the text encoder of session {session.name!r} is not trained yet", hint)
     return _train(session, "unet", steps, learning_rate, fork)
 

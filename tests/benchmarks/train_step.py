@@ -1,9 +1,10 @@
 """A DreamBooth training step of a full-size random SD 1.5 on this machine: fsd beside Diffusers' script and a bare loop.
 
-    python tests/benchmarks/train_step.py [--diffusers-script PATH] [--python PYTHON] [--steps 6] [--work build/benchmarks]
+    python tests/benchmarks/train_step.py [--diffusers-script PATH] [--python PYTHON] [--steps 8] [--repeat 3]
+        [--work build/benchmarks]
 
-UNet only, 128 px, fp32, batch 1, AdamW, the same weights, photos and machine, one after another in one run. Each is a
-process of its own; the table shows the median time of a step after two to warm up, and the process's peak memory.
+UNet only, 128 px, fp32, batch 1, AdamW, the same weights, photos and machine. Each is a process of its own,
+and they take turns; the table shows the median time of a step, two a process left out to warm up, and the peak memory.
 The bare loop is forward, backward and fused AdamW on cached tensors and nothing else: the floor.
 The script is examples/dreambooth/train_dreambooth.py of the Diffusers repository; PYTHON is an interpreter that has what
 it needs (torchvision). Needs 20 GB of memory and 10 GB of disk; delete the folder afterwards.
@@ -121,8 +122,8 @@ def make_session(work: Path, model: Path, steps: int) -> Path:
     return session.folder
 
 
-def measure(code: str, work: Path, arguments: list[str], python: str) -> tuple[float, float]:
-    """(median seconds a step after two, peak megabytes) of a process that runs `code`."""
+def measure(code: str, work: Path, arguments: list[str], python: str) -> tuple[list[float], float]:
+    """(the seconds of each step after two, peak megabytes) of a process that runs `code`."""
     result = work / "result.json"
     result.unlink(missing_ok=True)
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
@@ -134,13 +135,14 @@ def measure(code: str, work: Path, arguments: list[str], python: str) -> tuple[f
         sys.exit(f"a run failed:\n{ended.stdout[-2000:]}\n{ended.stderr[-4000:]}")
     found = json.loads(result.read_text())
     times = [after - before for before, after in zip(found["stamps"], found["stamps"][1:], strict=False)]
-    return statistics.median(times[2:]), found["peak_mb"]
+    return times[2:], found["peak_mb"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=ROOT / "build/benchmarks")
-    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--diffusers-script", type=Path)
     parser.add_argument("--python", default=sys.executable)
     asked = parser.parse_args()
@@ -150,7 +152,7 @@ def main() -> None:
     for photo in (ROOT / "fsd/data/demo_photos").glob("*.jpg"):
         shutil.copy(photo, photos)
     runs = {"bare loop, fused AdamW": (BARE, [str(model), steps], sys.executable)}
-    runs["fsd"] = (OURS, [str(make_session(asked.work, model, asked.steps))], sys.executable)
+    runs["fsd"] = (OURS, [str(asked.work / "Fast-Dreambooth/Sessions/bench")], sys.executable)
     if asked.diffusers_script:
         options = [
             f"--pretrained_model_name_or_path={model}", f"--instance_data_dir={photos}", "--instance_prompt=photo of sks box",
@@ -158,11 +160,20 @@ def main() -> None:
             "--learning_rate=2e-6", "--lr_scheduler=linear", "--mixed_precision=no", "--checkpointing_steps=100000",
         ]  # fmt: skip
         runs["Diffusers' script"] = (SCRIPT, [str(asked.diffusers_script), *options], asked.python)
-    figures = {name: measure(code, asked.work, arguments, python) for name, (code, arguments, python) in runs.items()}
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    peaks = dict.fromkeys(runs, 0.0)
+    for turn in range(asked.repeat):
+        make_session(asked.work, model, asked.steps)
+        for name, (code, arguments, python) in runs.items():
+            seconds, peak_mb = measure(code, asked.work, arguments, python)
+            times[name] += seconds
+            peaks[name] = max(peaks[name], peak_mb)
+            print(f"turn {turn + 1}: {name}: {statistics.median(seconds):.2f} s a step, {peak_mb:.0f} MB", flush=True)
     print(f"{'':24}{'s a step':>10}{'peak MB':>10}{'time / fsd':>12}{'memory / fsd':>14}")
-    for name, (seconds, peak_mb) in figures.items():
-        ours = figures["fsd"]
-        print(f"{name:24}{seconds:10.2f}{peak_mb:10.0f}{seconds / ours[0]:12.2f}{peak_mb / ours[1]:14.2f}")
+    medians = {name: statistics.median(seconds) for name, seconds in times.items()}
+    for name, seconds in medians.items():
+        relative = seconds / medians["fsd"], peaks[name] / peaks["fsd"]
+        print(f"{name:24}{seconds:10.2f}{peaks[name]:10.0f}{relative[0]:12.2f}{relative[1]:14.2f}")
 
 
 if __name__ == "__main__":
