@@ -259,4 +259,7 @@ def _train(session: Session, stage: str, steps: int | None, learning_rate: float
     plot = session.logs / "loss.png"
     loss = "" if figures["loss"] is None else f", loss {figures['loss']:.4f}"
     text = f"{checkpoint.STAGES[stage]}: {figures['steps']} of {figures['steps']} steps{loss}"
+    samples = session.samples / f"{stage}-{figures['steps']:06d}" / "grid.png"
+    if samples.exists():
+        text += f"\nsamples: {samples}"
     return Result(text, picture=plot if plot.exists() else None, **figures)
