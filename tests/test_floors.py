@@ -42,9 +42,9 @@ def room(module: str) -> str:
 
 
 def test_imports_go_down_or_stay_in_the_room() -> None:
-    wrong = []
-    for name, tree in modules().items():
-        for other in imported(tree, set(modules())):
+    wrong, trees = [], modules()
+    for name, tree in trees.items():
+        for other in imported(tree, set(trees)):
             if (
                 other.split(".")[0] != "fsd"
                 or room(other) == room(name)
