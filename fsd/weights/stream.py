@@ -17,6 +17,7 @@ from fsd.weights.tensors import StoredTensor, Target, damaged
 
 CHUNK_BYTES = 128 << 10
 """Small enough to stay in the processor's cache."""
+_FLUSH_BYTES = 256 << 20
 _WIDTHS = {1: "B", 2: "H", 4: "I", 8: "Q"}
 _NOT_HERE = {errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM}
 
@@ -41,10 +42,14 @@ def write_tensors(
     tell: told how many bytes of the sources each tensor took. Memory: a few chunks, whatever the tensors' size.
     WeightsError if a source ends early, if a cast overflows, or if what is read back differs.
     """
-    with path.open("wb") as out, _Sources() as sources, _Sources() as again, ThreadPoolExecutor(1) as second:
+    with (
+        path.open("wb") as out, _Sources() as sources, _Sources() as again,
+        ThreadPoolExecutor(1) as second, ThreadPoolExecutor(1) as third,
+    ):  # fmt: skip
         out.write(frame.head)
         out.flush()
         pending: list[Future[None]] = []
+        flushed = 0
         for index, target in enumerate(targets):
             at, crc = frame.offsets[index], 0
             changed = target.transposed or any(source.dtype != target.dtype for source in target.sources)
@@ -59,12 +64,20 @@ def write_tensors(
             _write_at(out.fileno(), lead, frame.offsets[index] - len(lead))
             pending.append(second.submit(_check, again, path, target, frame.offsets[index], crc if changed else None))
             tell(sum(source.size_bytes for source in target.sources))
+            if frame.offsets[index] - flushed > _FLUSH_BYTES:
+                flushed = frame.offsets[index]
+                pending.append(third.submit(_flush, out.fileno()))
             while pending and pending[0].done():
                 pending.pop(0).result()
         for future in pending:
             future.result()
         end = frame.offsets[-1] + targets[-1].size_bytes if targets else len(frame.head)
         _write_at(out.fileno(), frame.tail(), end)
+
+
+def _flush(descriptor: int) -> None:
+    """Have the disk begin with what is there, so that the last sync has little left to wait for."""
+    getattr(os, "fdatasync", os.fsync)(descriptor)
 
 
 class _Sources:
