@@ -48,11 +48,11 @@ def base_model(spec: str, family: str = "") -> Result:
 
 def convert(
     source: str, destination: str, dtype: str = "", like: str = "", family: str = "", without: str = "",
-    prediction: str = "",
+    prediction: str = "", form: str = "",
 ) -> Result:  # fmt: skip
-    """Convert a model: Diffusers folder to one file, one file to Diffusers folder, .ckpt to .safetensors and back.
+    """Convert a model: Diffusers folder to one file, one file to Diffusers folder, .ckpt to .safetensors, LoRA to LoRA.
 
-    source: a Diffusers folder, a .safetensors or a .ckpt. It stays as it is.
+    source: a Diffusers folder, a .safetensors or a .ckpt, or a LoRA. It stays as it is.
     destination: a name that ends in .safetensors or .ckpt; any other is a new Diffusers folder.
     dtype: fp16, bf16 or fp32 (default: as stored).
     like: for a folder: a Diffusers folder of the same kind, for its settings, its tokenizers and the parts that the
@@ -60,15 +60,22 @@ def convert(
     family: for a folder: whose settings it gets, as in fsd families (default: as recognised).
     without: parts to leave out, such as vae,text_encoder,text_encoder_2.
     prediction: for a folder: epsilon or v_prediction (default: as recognised).
+    form: of a LoRA: kohya, for web UIs, or peft, for Diffusers (default: the one it has not).
     """
     from fsd.weights.convert import convert as convert_model
     from fsd.weights.convert import source_bytes
+    from fsd.weights.detect import detect
+    from fsd.weights.lora_file import convert_lora
 
     if dtype:
         one_of("dtype", dtype, "fp16", "bf16", "fp32")
     if prediction:
         one_of("prediction", prediction, "epsilon", "v_prediction")
     origin, target = Path(source).expanduser(), Path(destination).expanduser()
+    if detect(origin).kind == "lora":
+        lora = convert_lora(origin, target, form)
+        text = f"{lora.path}: LoRA in {lora.form}'s form, {lora.layers} layers, {report.human_bytes(lora.size_bytes)}"
+        return Result(text, path=str(lora.path), form=lora.form, layers=lora.layers, size_bytes=lora.size_bytes)
     names = [name.strip() for name in without.split(",") if name.strip()]
     with report.progress(target.name, source_bytes(origin), unit="B") as bar:
         made = convert_model(
