@@ -24,7 +24,7 @@ from fsd.weights.parts import read_part
 from fsd.weights.tensors import read_header
 
 safetensors_torch = pytest.importorskip("safetensors.torch")
-DATELESS = {"modelspec.date": "", "modelspec.title": "", "fsd.made_from_sha256": ""}
+DATELESS = {"modelspec.date": "", "modelspec.title": "", "fsd.made_from_fingerprint": ""}
 
 
 @pytest.fixture(scope="module", params=[1, 2], ids=["one-layer", "two-layers"])

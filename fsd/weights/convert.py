@@ -76,7 +76,7 @@ def _refiled(
     found = detect(source)
     out = _keys_of(found, tensors, without)
     targets = [_same(tensor, kind) for key, tensor in tensors.items() if key not in out]
-    said = {"format": "pt", **said, "fsd.made_from": source.name, "fsd.made_from_sha256": fingerprint([source])}
+    said = {"format": "pt", **said, "fsd.made_from": source.name, "fsd.made_from_fingerprint": fingerprint([source])}
     write_file(destination, targets, said | notes, tell)
     beside = None
     if found.kind == "model" and found.layout and get_layout(found.layout).sidecar:

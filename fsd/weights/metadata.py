@@ -29,7 +29,7 @@ def modelspec(
         "modelspec.implementation": layout.implementation,
         "modelspec.title": title,
         "modelspec.date": _saved_at(sources).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "fsd.made_from_sha256": fingerprint(sources),
+        "fsd.made_from_fingerprint": fingerprint(sources),
     }
     if prediction in ("epsilon", "v_prediction"):
         found["modelspec.prediction_type"] = prediction.removesuffix("_prediction")

@@ -69,6 +69,12 @@ def build(folder: Path) -> None:
     random_model(folder / "fp16", "sd15", "F16")
 
 
+def build_apart(folder: Path, *more: str) -> Path:
+    """`folder`, built by a process of its own: a child's peak memory is never below what its parent's was."""
+    subprocess.run([sys.executable, __file__, "--build", str(folder), *more], check=True)
+    return folder
+
+
 def cases(script: Path | None) -> list[Case]:
     """What is measured: the copy, ours, and Diffusers' script where its path is given."""
     python = sys.executable
@@ -125,7 +131,7 @@ def timed(command: list[str], name: str, source: Path) -> Figures:
 
 def round_trip(family: str, dtype: str, work: Path) -> bool:
     """Whether a full-size random model of `family` comes back equal; prints time and memory of both ways."""
-    folder = random_model(work / f"{family}-{dtype}", family, {"fp16": "F16", "fp32": "F32"}[dtype])
+    folder = build_apart(work / f"{family}-{dtype}", family, {"fp16": "F16", "fp32": "F32"}[dtype])
     single, back = work / f"{family}-{dtype}.safetensors", work / f"{family}-{dtype}-back"
     shutil.rmtree(back, ignore_errors=True)
     run = [sys.executable, "-c", CONVERT]
@@ -160,10 +166,10 @@ def main() -> None:
     if chosen.round_trip:
         equal = [round_trip(family, chosen.source_dtype, chosen.work) for family in chosen.round_trip]
         raise SystemExit(0 if all(equal) else 1)
-    need = 0 if (chosen.work / "sd15" / "done").exists() else 13e9
+    need = 0 if (chosen.work / "sd15" / "fp16" / "done").exists() else 13e9
     if shutil.disk_usage(chosen.work).free < need:
         raise SystemExit(f"{chosen.work} needs {need / 1e9:.0f} GB free")
-    subprocess.run([sys.executable, __file__, "--build", str(chosen.work / "sd15")], check=True)
+    build_apart(chosen.work / "sd15")
     table = cases(chosen.diffusers_script)
     runs: dict[str, list[Figures]] = {case.name: [] for case in table}
     for _ in range(chosen.repeat):
@@ -189,6 +195,6 @@ def show(table: list[Case], runs: dict[str, list[Figures]]) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--build"]:
-        build(Path(sys.argv[2]))
+        build(Path(sys.argv[2])) if len(sys.argv) == 3 else random_model(Path(sys.argv[2]), *sys.argv[3:])
     else:
         main()

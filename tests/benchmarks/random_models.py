@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
-
 from fsd.families import get_family
 from fsd.families.configs import family_config
 from fsd.weights.keys import get_layout
 from fsd.weights.parts import read_part
 from fsd.weights.tensors import SafetensorsFrame, StoredTensor, Target
 
-CHUNK = 1 << 22
+CHUNK = 1 << 20
 DTYPES = {"F16": "<f2", "F32": "<f4"}
 
 
@@ -21,6 +19,8 @@ def random_model(folder: Path, family: str, dtype: str) -> Path:
     """`folder`, with every weight part of `family` in `dtype` ("F16" or "F32"); made once, a few megabytes at a time."""
     if (folder / "done").exists():
         return folder
+    import numpy as np
+
     layout, random = get_layout(get_family(family).layout), np.random.default_rng(0)
     for part in layout.parts:
         config = family_config(family, part.name)
@@ -32,7 +32,7 @@ def random_model(folder: Path, family: str, dtype: str) -> Path:
             file.write(SafetensorsFrame(targets, {"format": "pt"}).head)
             left = sum(target.size_bytes for target in targets) // np.dtype(DTYPES[dtype]).itemsize
             while left:
-                values = random.standard_normal(min(CHUNK, left), "<f4") * 0.05
+                values = random.standard_normal(min(CHUNK, left), np.float32) * 0.05
                 file.write(values.astype(DTYPES[dtype]).tobytes())
                 left -= len(values)
     (folder / "scheduler").mkdir()
