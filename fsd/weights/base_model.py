@@ -46,9 +46,7 @@ def find_base_model(spec: str, family: str = "") -> Path:
     if spec and os.path.isfile(path):
         return _from_file(path, family)
     if path.suffix in FILES:
-        raise RecipeError(
-            f"there is no file {path}", "check the path: models on Drive are below /content/drive/MyDrive"
-        )
+        raise RecipeError(f"there is no file {path}", "check the path; files on Drive need Drive to be mounted first")
     if match := REPOSITORY.fullmatch(spec):
         return hub_folder(Source(match["name"], match["revision"] or "main"))
     hint = f"choose one of: {', '.join(FAMILIES)}, a Diffusers folder, a model file, a link, or OWNER/NAME on the hub"
