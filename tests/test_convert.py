@@ -287,7 +287,14 @@ convert(single, back, like=folder)
 peak_kb = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")).split()[1]
 print(int(peak_kb) / 1000, *(name for name in ("torch", "numpy") if name in sys.modules))
 """
-    command = [sys.executable, "-c", code, str(folders["sdxl"]), str(tmp_path / "m.safetensors"), str(tmp_path / "back")]
+    command = [
+        sys.executable,
+        "-c",
+        code,
+        str(folders["sdxl"]),
+        str(tmp_path / "m.safetensors"),
+        str(tmp_path / "back"),
+    ]
     ended = subprocess.run(command, capture_output=True, text=True, check=True)
     peak_mb, *loaded = ended.stdout.split()
     assert loaded == []
