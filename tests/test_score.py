@@ -175,7 +175,7 @@ def test_dino_and_clip_by_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
         raise ImportError("AutoImageProcessor requires the Torchvision library")
 
     if torchvision == "wanted":
-        monkeypatch.setattr(transformers.AutoImageProcessor, "from_pretrained", refuse)
+        monkeypatch.setattr(transformers, "AutoImageProcessor", types.SimpleNamespace(from_pretrained=refuse))
     torch.manual_seed(0)
     small = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     text = {**small, "hidden_size": 24, "bos_token_id": 49406, "eos_token_id": 49407, "pad_token_id": 49407}
