@@ -204,7 +204,7 @@ def test_a_file_of_other_tensors_never_gets_its_name(
     def write_others(path: Path, *_: object) -> None:
         safetensors_torch.save_file({"others": torch.zeros(1)}, path)
 
-    monkeypatch.setattr(ckpt, "write_tensors", write_others)
+    monkeypatch.setattr("fsd.weights.output.write_tensors", write_others)
     with pytest.raises(WeightsError, match="not written as it was meant"):
         save_ckpt(parts_of(small), tmp_path / "model.safetensors", None)
     assert not list(tmp_path.iterdir())

@@ -79,11 +79,14 @@ def test_a_killed_parent_has_the_child_save(micro_session: Session) -> None:
     micro_session.save_recipe(micro_session.recipe().changed(unet__steps=100_000, save__every_steps=100_000))
     code = f"from fsd.runtime.process import run_stage; run_stage('fsd.train.unet', {str(micro_session.folder)!r})"
     path = os.pathsep.join([str(HERE.parent), os.environ.get("PYTHONPATH", "")])
-    parent = subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": path}, stdout=subprocess.PIPE)
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": path}, stdout=subprocess.PIPE
+    )
     assert parent.stdout is not None
     shown = b""
     while b"loss=" not in shown:
-        assert (more := os.read(parent.stdout.fileno(), 4096)), shown
+        more = os.read(parent.stdout.fileno(), 4096)
+        assert more, shown
         shown += more
     child = os.pidfd_open(int(Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text()))
     parent.kill()
@@ -236,9 +239,10 @@ def test_auto_means_what_it_meant_when_the_run_began(
     _, elsewhere = trained
     train(elsewhere, "text_encoder")
     here = copy_of(elsewhere, "here")
-    with monkeypatch.context() as gpu, stopping_at(4), pytest.raises(Interrupted):
+    with monkeypatch.context() as gpu:
         gpu.setattr(prepare, "choose_optimizer", lambda kind, on_gpu: "adamw8bit")
-        train(elsewhere, "unet")
+        with stopping_at(4), pytest.raises(Interrupted):
+            train(elsewhere, "unet")
     forked = copy_of(elsewhere, "forked")
     train(elsewhere, "unet")
     here.save_recipe(here.recipe().changed(optimizer="adamw8bit"))

@@ -69,7 +69,7 @@ def run_stage(module: str, *arguments: str) -> dict[str, Any]:
 
 def stage_main(work: Callable[[list[str]], dict[str, Any]]) -> None:
     """Run `work(argv)` as a child's main function: its result or its FsdError goes to `run_stage`, or is printed."""
-    sys.stdout, sys.stderr = _Forgiving(sys.stdout), _Forgiving(sys.stderr)  # type: ignore[assignment]
+    sys.stdout, sys.stderr = _Forgiving(sys.stdout), _Forgiving(sys.stderr)
     try:
         result = work(sys.argv[1:])
     except KeyboardInterrupt:

@@ -67,7 +67,9 @@ class Optimizer:
             for key, value in self._states_of(name, weight).items():
                 if isinstance(value, Tensor):
                     kept = value.detach().cpu().contiguous()
-                    found[f"{name}/{key}"] = kept.clone() if key.startswith("qmap") else kept  # one table for all weights
+                    found[f"{name}/{key}"] = (
+                        kept.clone() if key.startswith("qmap") else kept
+                    )  # one table for all weights
                 elif isinstance(value, int):
                     found[f"{name}/{key}#int"] = torch.tensor(value)
         return found

@@ -118,7 +118,9 @@ def make_session(work: Path, model: Path, steps: int) -> Path:
     session = open_session(work, "bench", create=True)
     add_photos(session, str(ROOT / "fsd/data/demo_photos"))
     recipe = Recipe(family="tiny", base_model=str(model), class_word="box", resolution_px=PX)
-    session.save_recipe(recipe.changed(text_encoder__steps=0, unet__steps=steps, samples__at_end=False, optimizer="adamw"))
+    session.save_recipe(
+        recipe.changed(text_encoder__steps=0, unet__steps=steps, samples__at_end=False, optimizer="adamw")
+    )
     return session.folder
 
 
