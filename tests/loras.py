@@ -98,10 +98,8 @@ def loaded(path: Path, layout: str, text: Any = None) -> dict[str, torch.Tensor]
     """What the file adds to each layer when Diffusers loads it; on `text` too, if given, named "text_encoder.LAYER"."""
     mixin, model = MIXINS[layout], network(layout)
     if layout in ("sd3", "flux"):
-        asked = {"return_alphas": True} if layout == "flux" else {}
-        state, *alphas, metadata = mixin.lora_state_dict(path, return_lora_metadata=True, **asked)
-        given = {"network_alphas": alphas[0]} if alphas else {}
-        mixin.load_lora_into_transformer(state, transformer=model, metadata=metadata, **given)
+        state, metadata = mixin.lora_state_dict(path, return_lora_metadata=True)
+        mixin.load_lora_into_transformer(state, transformer=model, metadata=metadata, **alphas_for(layout))
     else:
         state, alphas, metadata = mixin.lora_state_dict(path, unet_config=model.config, return_lora_metadata=True)
         mixin.load_lora_into_unet(state, network_alphas=alphas, unet=model, metadata=metadata)
@@ -111,3 +109,22 @@ def loaded(path: Path, layout: str, text: Any = None) -> dict[str, torch.Tensor]
     return found | (
         {f"text_encoder.{name}": change for name, change in changes(text).items()} if text is not None else {}
     )
+
+
+def alphas_for(layout: str) -> dict[str, Any]:
+    return {"network_alphas": None} if layout == "flux" else {}
+
+
+def probed(path: Path, reads: int) -> dict[str, torch.Tensor]:
+    """What each layer of a Flux LoRA answers to one vector, as Diffusers reads the file."""
+    torch.manual_seed(3)
+    vector = torch.randn(reads)
+    state = MIXINS["flux"].lora_state_dict(path)
+    ends = ".lora_A.weight", ".lora_B.weight"
+    names = {key.removesuffix(ends[0]).removeprefix("transformer.") for key in state if key.endswith(ends[0])}
+    downs = {name: state[f"transformer.{name}{ends[0]}"] for name in names}
+    return {
+        name: state[f"transformer.{name}{ends[1]}"]
+        @ (down @ vector.repeat(down.shape[1] // reads + 1)[: down.shape[1]])
+        for name, down in downs.items()
+    }

@@ -125,10 +125,13 @@ def _matrices(layer: LoraLayer, down: str, up: str) -> dict[str, Content]:
 
 
 def _settings(layers: Layers) -> dict[str, object]:
-    """peft's settings for each part, as Diffusers keeps them: every layer's alpha is its rank."""
+    """peft's settings for each part, as Diffusers keeps them: every layer's alpha is its rank.
+
+    peft compares the ends of names, so they fit text encoders of transformers before 5.6, which begin "text_model.", too.
+    """
     found: dict[str, object] = {}
     for part in sorted({part for part, _ in layers}):
-        ranks = {name: layer.rank for (owner, name), layer in layers.items() if owner == part}
+        ranks = {name.removeprefix("text_model."): held.rank for (owner, name), held in layers.items() if owner == part}
         usual = Counter(ranks.values()).most_common(1)[0][0]
         others = {name: rank for name, rank in ranks.items() if rank != usual}
         said = {"r": usual, "lora_alpha": usual, "rank_pattern": others, "alpha_pattern": others,

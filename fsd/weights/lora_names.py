@@ -21,9 +21,10 @@ BACKBONE_PREFIXES = (
     "base_model.model.",
 )
 """The first is the one that is written."""
-_ONE = {"text_encoder": ("lora_te_", "lora_te1_")}
-_TWO = {"text_encoder": ("lora_te1_",), "text_encoder_2": ("lora_te2_",)}
-TEXT_PREFIXES: dict[str, dict[str, tuple[str, ...]]] = {
+Prefixes = dict[str, tuple[str, ...]]
+_ONE: Prefixes = {"text_encoder": ("lora_te_", "lora_te1_")}
+_TWO: Prefixes = {"text_encoder": ("lora_te1_",), "text_encoder_2": ("lora_te2_",)}
+TEXT_PREFIXES: dict[str, Prefixes] = {
     "sd1": _ONE,
     "sd2": _ONE,
     "sdxl": _TWO,

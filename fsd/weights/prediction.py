@@ -23,7 +23,7 @@ _NORM = r"(^|\.)(output_blocks\.11\.1|up_blocks\.3\.attentions\.2)\.transformer_
 _BORDER = 0.09
 _NEAR = 0.01
 _MAX_VALUES, _MAX_YAML_BYTES = 1 << 16, 1 << 20
-_FORMATS = {"F64": "d", "F32": "f", "F16": "e"}
+_FORMATS = {"F64": "d", "F32": "f", "F16": "e", "I64": "q", "I32": "i"}
 
 
 def predicted(evidence: Evidence, layout: str) -> Signal:
