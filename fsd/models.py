@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
-from fsd.families import FAMILIES
+from fsd.families import FAMILIES, get_family
 from fsd.families import table as family_table
 from fsd.families.family import WEB_UIS
 from fsd.runtime import report
@@ -57,7 +57,7 @@ def convert(
     dtype: fp16, bf16 or fp32 (default: as stored).
     like: for a folder: a Diffusers folder of the same kind, for its settings, its tokenizers and the parts that the
         file has not.
-    family: for a folder: whose settings it gets, as in fsd families (default: as recognised).
+    family: for a folder: whose settings it gets, as in fsd families; for a LoRA: what it is for (default: as recognised).
     without: parts to leave out, such as vae,text_encoder,text_encoder_2.
     prediction: for a folder: epsilon or v_prediction (default: as recognised).
     form: of a LoRA: kohya, for web UIs, or peft, for Diffusers (default: the one it has not).
@@ -73,7 +73,7 @@ def convert(
         one_of("prediction", prediction, "epsilon", "v_prediction")
     origin, target = Path(source).expanduser(), Path(destination).expanduser()
     if detect(origin).kind == "lora":
-        lora = convert_lora(origin, target, form)
+        lora = convert_lora(origin, target, form, get_family(family).layout if family else "")
         text = f"{lora.path}: LoRA in {lora.form}'s form, {lora.layers} layers, {report.human_bytes(lora.size_bytes)}"
         return Result(text, path=str(lora.path), form=lora.form, layers=lora.layers, size_bytes=lora.size_bytes)
     names = [name.strip() for name in without.split(",") if name.strip()]

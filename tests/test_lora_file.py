@@ -10,6 +10,7 @@ import pytest
 from loras import TARGETS, add_lora, changes, loaded, network, probed, save, text_encoder
 from micro import torch
 
+from fsd import models
 from fsd.errors import RecipeError, WeightsError
 from fsd.weights.lora_file import convert_lora
 from fsd.weights.tensors import read_header
@@ -270,3 +271,14 @@ def test_bad_wishes_are_refused(tmp_path: Path) -> None:
     safetensors_torch.save_file({"decoder.conv_in.weight": torch.zeros(8, 4, 3, 3)}, tmp_path / "vae.safetensors")
     with pytest.raises(WeightsError, match=r"vae\.safetensors is not a LoRA but a VAE"):
         convert_lora(tmp_path / "vae.safetensors", tmp_path / "b.safetensors")
+
+
+def test_the_verb_converts_loras_to_the_form_that_they_have_not(tmp_path: Path) -> None:
+    model = network("sd1")
+    add_lora(model, ["to_q"])
+    source = save(model, "sd1", tmp_path)
+    there = models.convert(str(source), str(tmp_path / "kohya.safetensors"), family="sd15")
+    assert "LoRA in kohya's form" in there.text
+    back = models.convert(there["path"], str(tmp_path / "peft.safetensors"), family="sd15")
+    assert (back["form"], back["layers"]) == ("peft", len(changes(model)))
+    assert same(loaded(Path(back["path"]), "sd1"), changes(model))

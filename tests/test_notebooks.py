@@ -91,6 +91,7 @@ def test_the_form_is_the_signature(verb: str) -> None:
     if verb == "generate":
         assert parameters.pop("prompts").kind is inspect.Parameter.VAR_POSITIONAL
         assert given.pop("prompt") == ""  # which is the subject
+    parameters.pop("web_ui", None)  # chosen where it is launched
     required = [name for name, parameter in parameters.items() if parameter.default is parameter.empty]
     assert [given.pop(name) for name in required] == [""] * len(required)
     assert given == {name: parameter.default for name, parameter in parameters.items() if name not in required}

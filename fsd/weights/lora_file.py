@@ -51,7 +51,9 @@ def convert_lora(source: Path, destination: Path, form: str = "", layout: str = 
     if found.kind != "lora":
         raise WeightsError(f"{source} is not a LoRA but {found.title or 'of no kind that fsd knows'}", "give a LoRA")
     if not (layout := layout or found.layout):
-        raise WeightsError(f"nothing in {source} tells which models it is for", "say it, as sd1, sdxl, sd3 or flux")
+        raise WeightsError(
+            f"nothing in {source} tells which models it is for", "name their family, such as sdxl or flux-dev"
+        )
     form = one_of("form", form or ("peft" if found.form == "kohya" else "kohya"), *FORMS)
     tensors, metadata = read_weights(source)
     layers = read_layers(source, tensors, metadata, names_of(layout))
