@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import os
 import re
 import sys
 import traceback
@@ -46,7 +47,14 @@ def verbs() -> dict[str, Callable[..., Any]]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb and return the exit code: 0 done, 1 failed with a message, 2 wrong usage, 75 stopped and saved."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        return _run(sys.argv[1:] if arguments is None else arguments)
+    except BrokenPipeError:  # as in `fsd families | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _FAILED
+
+
+def _run(arguments: list[str]) -> int:
     as_json = "--json" in arguments
     if as_json:
         report.to_standard_error()
@@ -86,7 +94,7 @@ def _options(arguments: list[str]) -> dict[str, Any]:
 
 def _failed(fault: FsdError, as_json: bool) -> int:
     """Say what went wrong, to people on standard error and to programs on standard output; return the exit code."""
-    names = "|".join(name.replace("-", "_") for name in verbs() if "-" in name)
+    names = "|".join(name.replace("-", "_") for name in verbs() if "-" in name and name != "base-model")
     fault.hint = re.sub(rf"\b({names})\b", lambda match: match[1].replace("_", "-"), fault.hint)
     print(f"fsd: {fault}", file=sys.stderr)
     if as_json:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
+from fsd.errors import RecipeError
 from fsd.families import FAMILIES, get_family
 from fsd.families import table as family_table
 from fsd.families.family import WEB_UIS
@@ -72,6 +73,8 @@ def convert(
     if prediction:
         one_of("prediction", prediction, "epsilon", "v_prediction")
     origin, target = Path(source).expanduser(), Path(destination).expanduser()
+    if target.is_file():
+        raise RecipeError(f"{target} is there already", "choose another name, or move it away first")
     if detect(origin).kind == "lora":
         lora = convert_lora(origin, target, form, get_family(family).layout if family else "")
         text = f"{lora.path}: LoRA in {lora.form}'s form, {lora.layers} layers, {report.human_bytes(lora.size_bytes)}"
@@ -86,7 +89,8 @@ def convert(
     lines += [f"SHA-256 {made.sha256}"] if made.path.is_file() else []
     lines += [f"beside it for web UIs: {made.sidecar.name}"] if made.sidecar else []
     lines += [f"left out: {len(made.left_out)} tensors that no web UI needs"] if made.left_out else []
-    lines += [f"still lacking: {', '.join(made.lacks)}; copy them from a folder of the same kind"] if made.lacks else []
+    if made.lacks:
+        lines.append(f"still lacking: {', '.join(made.lacks)}; like=FOLDER takes them from a folder of the same kind")
     return Result(
         "\n".join(lines), path=str(made.path), size_bytes=made.size_bytes, tensors=made.tensors,
         sha256=made.sha256 if made.path.is_file() else "", sidecar=str(made.sidecar or ""),

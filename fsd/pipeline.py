@@ -94,7 +94,7 @@ def add_photos(
     photos: a folder, a file or a zip (default on Colab: an upload). Yours are never moved or changed.
     identifier: a rare word that will name your subject, such as "sks" or "mafka4".
     class_word: what it is: "dog", "man", "backpack".
-    hold_out: how many photos to keep out of training, to score the model with.
+    hold_out: how many photos to keep out of training, to score the model with (default: 0).
     """
     from fsd.data.contact_sheet import contact_sheet
     from fsd.data.crop import crop_photos
@@ -103,14 +103,17 @@ def add_photos(
     recipe = session.recipe()
     source = photos or colab.upload_photos()
     before = sessions.describe(session)["photos"]
+    added = add(session, source, hold_out=hold_out)
+    if not sessions.describe(session)["photos"]:
+        raise SessionError(f"there is no photo to train on: {added.text()}", "give photos in one of those forms")
     words = {"identifier": identifier or recipe.identifier, "class_word": class_word or recipe.class_word}
     session.save_recipe(recipe.changed(**words))
-    added = add(session, source, hold_out=hold_out)
     crop_photos(session)
     sheet = contact_sheet(session)
     after = sessions.describe(session)["photos"]
     session.save_recipe(with_preset_steps(session.recipe(), before, after))
-    return Result(f"{added.text()}\n{sheet}", picture=sheet, contact_sheet=str(sheet), **added.to_json())
+    note = "" if words["class_word"] else "\nnote: no class word yet: say what it is, such as dog"
+    return Result(f"{added.text()}{note}\n{sheet}", picture=sheet, contact_sheet=str(sheet), **added.to_json())
 
 
 def caption_photos(session: Session, mode: str = "keep", template: str = "") -> Result:

@@ -21,7 +21,7 @@ def build(kind: type, record: dict[str, Any], where: str = "") -> Any:
     for name, value in record.items():
         if name not in known:
             close = get_close_matches(name, known, n=1)
-            meant = f"did you mean {close[0]!r}?" if close else f"known are: {', '.join(sorted(known))}"
+            meant = f"did you mean {where + close[0]!r}?" if close else f"known are: {', '.join(sorted(known))}"
             raise RecipeError(f"there is no setting {where + name!r}", meant)
         if is_dataclass(hints[name]) and isinstance(value, dict):
             value = build(hints[name], value, f"{name}.")

@@ -9,6 +9,7 @@ from typing import Any
 from fsd.data import session as sessions
 from fsd.data.lock import writing
 from fsd.data.session import Session
+from fsd.errors import RecipeError
 from fsd.needs import need_training, root_folder
 from fsd.runtime import files, report
 from fsd.runtime.report import Result
@@ -22,7 +23,9 @@ def change_settings(session: Session, *settings: str) -> Result:
     """
     recipe = session.recipe()
     for pair in settings:
-        name, _, value = pair.partition("=")
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise RecipeError(f"{pair!r} names no value", "write NAME=VALUE, such as prior.images=0")
         recipe = recipe.changed(**{name: _plain(value)})
     if settings:
         session.save_recipe(recipe)

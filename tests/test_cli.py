@@ -294,3 +294,30 @@ def test_prompts_may_stand_before_or_after_the_options(words: tuple[str, ...]) -
     options = __main__._options(list(words))
     assert options["prompts"] == ["a cat", "a dog"]
     assert options["images"] == 2
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    command = f"{sys.executable} -m fsd families --json | head -c 20"
+    ended = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True)
+    assert len(ended.stdout) == 20
+    assert ended.stderr == ""
+
+
+def test_what_is_there_is_not_converted_over(fsd: Fsd, tmp_path: Path) -> None:
+    (tmp_path / "mine.safetensors").write_text("precious")
+    code, _, err = fsd("convert", str(tmp_path), "mine.safetensors")
+    assert (code, "mine.safetensors is there already" in err) == (1, True)
+    assert (tmp_path / "mine.safetensors").read_text() == "precious"
+
+
+def test_photos_that_cannot_be_read_and_settings_without_a_value_say_so(fsd: Fsd, tmp_path: Path) -> None:
+    fsd("open-session", "cup")
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/broken.jpg").write_text("no picture")
+    code, _, err = fsd("add-photos", "cup", "--photos", "photos", "--class-word", "cup")
+    assert code == 1
+    assert "skipped broken.jpg" in err
+    code, _, err = fsd("change-settings", "cup", "prior.images")
+    assert (code, "write NAME=VALUE" in err) == (1, True)
+    code, _, err = fsd("change-settings", "cup", "prior.image=3")
+    assert "did you mean 'prior.images'?" in err

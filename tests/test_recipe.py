@@ -78,7 +78,7 @@ def test_a_bad_value_is_named(settings: dict[str, object], said: str) -> None:
 def test_an_unknown_setting_gets_a_suggestion() -> None:
     with pytest.raises(RecipeError, match="learning_rat") as caught:
         GOOD.changed(unet__learning_rat=1e-6)
-    assert "did you mean 'learning_rate'?" in str(caught.value)
+    assert "did you mean 'unet.learning_rate'?" in str(caught.value)
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "\xff\xfe"])

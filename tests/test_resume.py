@@ -11,21 +11,27 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from accelerate.state import AcceleratorState
+from micro import make_micro_session
+from pipelines import make_sd2
 from safetensors.torch import load_file
 
+from fsd import pipeline
 from fsd.data.session import Session, open_session_folder
 from fsd.errors import Interrupted, MachineError, TrainingError
+from fsd.families import FAMILIES
 from fsd.runtime.files import sha256
 from fsd.train import prepare, text_encoder, unet
 from fsd.train.batch import Batches
 from fsd.train.metrics import read_metrics
 from fsd.train.prepare import run_stage
 from fsd.weights import checkpoint
+from fsd.weights.detect import detect
 
 BUILD = {"text_encoder": text_encoder.build, "unet": unet.build}
 HERE = Path(__file__).parent
@@ -272,3 +278,15 @@ def test_the_joint_way_trains_both_and_keeps_the_text_encoder_alone(micro_sessio
     assert not (joint.checkpoints / name / "unet").exists()
     parts = [session.checkpoints / name / "text_encoder/model.safetensors" for session in (joint, killed)]
     assert sha256(parts[0]) == sha256(parts[1])
+
+
+def test_sd2_trains_both_stages_and_is_saved_in_its_own_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(FAMILIES, "sd21", replace(FAMILIES["sd21"], allowed_px=(64, 1152)))
+    session = make_micro_session(tmp_path, make_sd2(tmp_path / "sd2"), {"text_encoder": 2, "unet": 2})
+    session.save_recipe(session.recipe().changed(family="sd21", force=True))
+    for stage in BUILD:
+        assert train(session, stage)["loss"] > 0
+    saved = Path(pipeline.save_ckpt(session)["ckpt"])
+    found = detect(saved)
+    assert (found.layout, found.prediction) == ("sd2", "v_prediction")
+    assert "parameterization: v" in saved.with_suffix(".yaml").read_text().replace('"', "")

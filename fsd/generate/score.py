@@ -73,7 +73,7 @@ def score(session: Session, request: ScoreRequest) -> dict[str, Any]:
     recipe = session.recipe().checked()
     photos = {"training": training_photos(session), "held out": held_out_photos(session)}
     if not photos["held out"]:
-        hint = "add some photos with hold_out=4 before training; the score compares with photos that training never saw"
+        hint = "add photos with hold_out 4; the score compares with photos that training never saw"
         raise SessionError(f"session {session.name!r} has no held-out photos", hint)
     scorer = choose_scorer(get_family(recipe.family), request.dino, request.clip)
     real = {name: _squares(some, recipe.resolution_px) for name, some in photos.items()}

@@ -68,6 +68,7 @@ def train(stage: Stage, run: Run, start: checkpoints.Checkpoint | None) -> dict[
         _restore(start, stage, optimizer, run.accelerator)
     saved_step = done
     losses: list[Tensor] = []
+    finished = ""
     with _stop_signals() as stopping, report.progress(checkpoints.STAGES[stage.name], stage.steps, done) as bar:
         run.metrics.start(stage.name, done)
         for step in range(done, stage.steps):
@@ -85,13 +86,17 @@ def train(stage: Stage, run: Run, start: checkpoints.Checkpoint | None) -> dict[
             if last or due or stopping:
                 saved = _save(stage, step + 1, optimizer, run)
                 saved_step = saved.step
-                if _sample_due(step + 1, run.recipe, last):
+                if last and run.recipe.samples.at_end:
+                    finished = saved.name
+                elif not last and _sample_due(step + 1, run.recipe):
                     run.on_sample(saved.name)
             if stopping and not last:
                 raise Interrupted(
                     f"stopped after step {saved_step} of {stage.steps}; everything is saved",
                     "run the same command to go on",
                 )
+    if finished:  # after the bar, whose speed is the training's
+        run.on_sample(finished)
     return {"stage": stage.name, "steps": stage.steps, "from_step": done, "loss": run.metrics.last_loss}
 
 
@@ -131,12 +136,12 @@ def _finite_mean(losses: list[Tensor], step: int, saved_step: int) -> float:
 
 
 def _save_due(step: int, recipe: Recipe) -> bool:
-    return (step >= recipe.save.from_step and step % recipe.save.every_steps == 0) or _sample_due(step, recipe, False)
+    return (step >= recipe.save.from_step and step % recipe.save.every_steps == 0) or _sample_due(step, recipe)
 
 
-def _sample_due(step: int, recipe: Recipe, last: bool) -> bool:
+def _sample_due(step: int, recipe: Recipe) -> bool:
     every = recipe.samples.every_steps
-    return (last and recipe.samples.at_end) or (bool(every) and step % every == 0)
+    return bool(every) and step % every == 0
 
 
 def _save(stage: Stage, step: int, optimizer: Optimizer, run: Run) -> checkpoints.Checkpoint:
