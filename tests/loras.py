@@ -98,10 +98,12 @@ def loaded(path: Path, layout: str, text: Any = None) -> dict[str, torch.Tensor]
     """What the file adds to each layer when Diffusers loads it; on `text` too, if given, named "text_encoder.LAYER"."""
     mixin, model = MIXINS[layout], network(layout)
     if layout in ("sd3", "flux"):
-        state, metadata = mixin.lora_state_dict(path, return_lora_metadata=True)
+        state, metadata = mixin.lora_state_dict(path.parent, weight_name=path.name, return_lora_metadata=True)
         mixin.load_lora_into_transformer(state, transformer=model, metadata=metadata, **alphas_for(layout))
     else:
-        state, alphas, metadata = mixin.lora_state_dict(path, unet_config=model.config, return_lora_metadata=True)
+        state, alphas, metadata = mixin.lora_state_dict(
+            path.parent, weight_name=path.name, unet_config=model.config, return_lora_metadata=True
+        )
         mixin.load_lora_into_unet(state, network_alphas=alphas, unet=model, metadata=metadata)
         if text is not None:
             mixin.load_lora_into_text_encoder(state, network_alphas=alphas, text_encoder=text, metadata=metadata)
@@ -119,7 +121,7 @@ def probed(path: Path, reads: int) -> dict[str, torch.Tensor]:
     """What each layer of a Flux LoRA answers to one vector, as Diffusers reads the file."""
     torch.manual_seed(3)
     vector = torch.randn(reads)
-    state = MIXINS["flux"].lora_state_dict(path)
+    state = MIXINS["flux"].lora_state_dict(path.parent, weight_name=path.name)
     ends = ".lora_A.weight", ".lora_B.weight"
     names = {key.removesuffix(ends[0]).removeprefix("transformer.") for key in state if key.endswith(ends[0])}
     downs = {name: state[f"transformer.{name}{ends[0]}"] for name in names}
