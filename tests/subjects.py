@@ -72,7 +72,7 @@ def train_a_little(session: Session) -> None:
     from diffusers import UNet2DConditionModel
     from transformers import CLIPTextModel
 
-    from fsd.weights.base_model import base_fingerprint
+    from fsd.weights.base_folder import base_fingerprint
     from fsd.weights.checkpoint import save_checkpoint
 
     recipe = session.recipe()

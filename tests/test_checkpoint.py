@@ -14,7 +14,7 @@ from fsd.data.session import Session
 from fsd.errors import MachineError, WeightsError
 from fsd.recipe import Recipe
 from fsd.weights import checkpoint
-from fsd.weights.base_model import base_fingerprint
+from fsd.weights.base_folder import base_fingerprint
 from fsd.weights.model import TrainedModel, trained_model
 
 NO_BASE = Path("no base model")

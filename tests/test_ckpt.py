@@ -18,7 +18,8 @@ from fsd.data.session import Session
 from fsd.errors import FsdError, MachineError, SessionError, WeightsError
 from fsd.runtime.files import sha256
 from fsd.weights import output, stream
-from fsd.weights.ckpt import ckpt_to_folder, read_file, save_ckpt
+from fsd.weights.ckpt import read_file, save_ckpt
+from fsd.weights.folder import write_folder
 from fsd.weights.layouts import LAYOUTS
 from fsd.weights.parts import read_part
 from fsd.weights.tensors import read_header
@@ -59,12 +60,12 @@ def test_diffusers_draws_the_same_picture_from_the_file(folder: Path, tmp_path: 
 @pytest.mark.parametrize("suffix", [".safetensors", ".ckpt"])
 def test_there_and_back_is_equal_tensor_by_tensor(folder: Path, tmp_path: Path, suffix: str) -> None:
     report = save_ckpt(parts_of(folder), tmp_path / f"model{suffix}", dtype=None)
-    back = ckpt_to_folder(report.path, folder, tmp_path / "back")
+    back = write_folder(report.path, tmp_path / "back", folder, layout="sd1").path
     for part in ("unet", "vae", "text_encoder"):
         assert tensors_of(back / part) == tensors_of(folder / part)
     diffusers.StableDiffusionPipeline.from_pretrained(back, safety_checker=None)
     with pytest.raises(WeightsError, match="already exists"):
-        ckpt_to_folder(report.path, folder, back)
+        write_folder(report.path, back, folder, layout="sd1")
 
 
 def test_joined_tensors_come_apart_again(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,7 +75,7 @@ def test_joined_tensors_come_apart_again(small: Path, tmp_path: Path, monkeypatc
     monkeypatch.setitem(LAYOUTS, "joined", replace(LAYOUTS["sd1"], parts=(unet, vae, clip)))
     report = save_ckpt(parts_of(small), tmp_path / "model.safetensors", None, layout="joined")
     assert any(key.endswith("self_attn.qkv_weight") for key in read_file(report.path))
-    back = ckpt_to_folder(report.path, small, tmp_path / "back", layout="joined")
+    back = write_folder(report.path, tmp_path / "back", small, layout="joined").path
     assert tensors_of(back / "text_encoder") == tensors_of(small / "text_encoder")
 
 
@@ -278,5 +279,5 @@ def test_bad_requests(small: Path, tmp_path: Path, arguments: dict, says: str) -
 def test_a_single_file_of_another_kind_names_its_keys(small: Path, tmp_path: Path) -> None:
     safetensors_torch.save_file({"lora_unet_x.alpha": torch.zeros(1)}, tmp_path / "lora.safetensors")
     with pytest.raises(WeightsError, match=r"lora\.safetensors do not fit.*missing: model\.diffusion_model\."):
-        ckpt_to_folder(tmp_path / "lora.safetensors", small, tmp_path / "out")
+        write_folder(tmp_path / "lora.safetensors", tmp_path / "out", small, layout="sd1")
     assert not (tmp_path / "out").exists()

@@ -20,7 +20,7 @@ from fsd.families.configs import family_config
 from fsd.weights.ckpt import read_file
 from fsd.weights.convert import convert
 from fsd.weights.detect import Detected
-from fsd.weights.folder import layout_of, to_folder, write_folder
+from fsd.weights.folder import layout_of, write_folder
 from fsd.weights.keys import entries, get_layout
 from fsd.weights.layouts import LAYOUTS
 from fsd.weights.metadata import sidecar
@@ -77,7 +77,7 @@ def test_diffusers_draws_the_same_picture_from_a_flux_folder_that_came_back(
 ) -> None:
     """Diffusers' own reader of single Flux files cuts at 3072 rows whatever the width: it cannot read a tiny one."""
     made = convert(folders["flux"], tmp_path / "model.safetensors")
-    back = to_folder(made.path, tmp_path / "back", like=folders["flux"])
+    back = write_folder(made.path, tmp_path / "back", like=folders["flux"]).path
     one, two = (picture(diffusers.FluxPipeline.from_pretrained(folder)) for folder in (folders["flux"], back))
     assert torch.equal(one, two)
 
@@ -327,7 +327,7 @@ def test_the_scheduler_gets_the_prediction_of_the_file(
     )
     monkeypatch.setattr("fsd.weights.folder.require_model", lambda path: Detected("model", "", "sd1", title="a model"))
     with pytest.raises(WeightsError, match="does not know for sure"):
-        to_folder(made.path, tmp_path / "other")
+        write_folder(made.path, tmp_path / "other")
 
 
 def test_bad_requests(folders: dict[str, Path], tmp_path: Path) -> None:

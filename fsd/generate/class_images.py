@@ -19,7 +19,8 @@ from fsd.generate.models import open_base
 from fsd.generate.request import PictureRequest
 from fsd.recipe import Recipe
 from fsd.runtime import files, report
-from fsd.weights.base_model import base_fingerprint, find_base_model
+from fsd.weights.base_folder import base_fingerprint
+from fsd.weights.base_model import find_base_model
 
 MARK = "fsd class image"
 """The text in a PNG by which we know one that we made; its value is a digest of everything that it was made from."""

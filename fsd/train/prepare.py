@@ -24,7 +24,8 @@ from fsd.train.latents import encode_photos
 from fsd.train.metrics import Metrics, draw_loss
 from fsd.train.noise import load_schedule
 from fsd.train.optimizer import choose_optimizer
-from fsd.weights.base_model import base_fingerprint, find_base_model
+from fsd.weights.base_folder import base_fingerprint
+from fsd.weights.base_model import find_base_model
 from fsd.weights.checkpoint import STAGES, Checkpoint, newest_checkpoint
 from fsd.weights.model import base_parts, stage_checkpoint
 

@@ -13,8 +13,6 @@ from fsd.families import FAMILIES, get_family
 from fsd.families.family import ModelFamily, Source
 from fsd.runtime import files, report
 from fsd.runtime.partial import link_key
-from fsd.weights.base_folder import PARTS as PARTS
-from fsd.weights.base_folder import base_fingerprint as base_fingerprint
 from fsd.weights.base_folder import check_folder, check_parts, file_fingerprint
 from fsd.weights.hub import hub_file, hub_folder
 from fsd.weights.parts import read_json

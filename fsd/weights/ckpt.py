@@ -8,7 +8,6 @@ from pathlib import Path
 from fsd.errors import WeightsError
 from fsd.runtime.files import write_text
 from fsd.weights.accounting import part_tensors
-from fsd.weights.folder import write_folder
 from fsd.weights.keys import Entry, entries, get_layout, part_names, repeated
 from fsd.weights.layouts import Layout
 from fsd.weights.metadata import modelspec, sidecar
@@ -64,15 +63,6 @@ def write_sidecar(destination: Path, configs: Mapping[str, Config], prediction: 
 def read_file(path: Path) -> dict[str, StoredTensor]:
     """The tensors of a `.safetensors` or `.ckpt` by key; nothing is executed, no values are read."""
     return read_weights(path)[0]
-
-
-def ckpt_to_folder(source: Path, like: Path, destination: Path, layout: str = "sd1") -> Path:
-    """Turn one file into a Diffusers folder and return it; the way back of `save_ckpt`, dtypes as stored.
-
-    like: a Diffusers folder of the same architecture; its configurations, tokenizer and scheduler are copied.
-    destination must not exist yet.
-    """
-    return write_folder(source, destination, like, layout=layout).path
 
 
 def _prediction(layout: Layout, parts: Mapping[str, Path]) -> tuple[str, tuple[str, ...]]:

@@ -35,11 +35,6 @@ class Blueprint:
     scheduler: Mapping[str, Any]
 
 
-def to_folder(source: Path, destination: Path, like: Path | None = None, family: str = "") -> Path:
-    """Turn one file into a Diffusers folder and return it, dtypes as stored; `write_folder` tells more."""
-    return write_folder(source, destination, like, family).path
-
-
 def write_folder(
     source: Path, destination: Path, like: Path | None = None, family: str = "", *, layout: str = "",
     dtype: str | None = None, without: Collection[str] = (), prediction: str = "", tell: Tell = silent,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fsd.errors import WeightsError
 from fsd.recipe import Recipe
-from fsd.weights.base_model import PARTS, base_fingerprint
+from fsd.weights.base_folder import PARTS, base_fingerprint
 from fsd.weights.checkpoint import STAGES, Checkpoint, list_checkpoints, newest_checkpoint, verify_checkpoint
 
 
