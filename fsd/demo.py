@@ -32,7 +32,7 @@ def demo_recipe(class_word: str = "box", seed: int = 0) -> Recipe:
         text_encoder__learning_rate=2e-4,
         unet__steps=300,
         unet__learning_rate=3e-4,
-        prior__images=112,
+        prior__images=168,
         prior__prompts=prior_prompts(class_word),
     )
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from fsd.data import session as sessions
 from fsd.data.lock import writing
 from fsd.data.session import Session
-from fsd.errors import SessionError
+from fsd.errors import RecipeError, SessionError
 from fsd.families import FAMILIES, get_family
 from fsd.families.rules import resolution_warning
 from fsd.needs import (
@@ -250,15 +250,20 @@ def demo(root: str = "") -> Result:
 def _train(session: Session, stage: str, steps: int | None, learning_rate: float | None, fork: bool) -> Result:
     need_photos(session)
     wanted = {f"{stage}.steps": steps, f"{stage}.learning_rate": learning_rate}
-    recipe = session.recipe().changed(**{name: value for name, value in wanted.items() if value is not None})
-    if recipe != session.recipe():
+    before = session.recipe()
+    recipe = before.changed(**{name: value for name, value in wanted.items() if value is not None})
+    if recipe != before:
         session.save_recipe(recipe)
     if getattr(recipe, stage).steps == 0:
         return Result(f"{checkpoint.STAGES[stage]}: 0 steps, nothing to train", stage=stage, steps=0)
     need_base_model(session)
     if recipe.prior.images:
         run_stage("fsd.generate.sample", str(session.folder), "--class-images")
-    figures = run_stage(f"fsd.train.{stage}", str(session.folder), *(["--fork"] if fork else []))
+    try:
+        figures = run_stage(f"fsd.train.{stage}", str(session.folder), *(["--fork"] if fork else []))
+    except RecipeError:  # refused before anything was trained
+        session.save_recipe(before)
+        raise
     plot = session.logs / "loss.png"
     loss = "" if figures["loss"] is None else f", loss {figures['loss']:.4f}"
     text = f"{checkpoint.STAGES[stage]}: {figures['steps']} of {figures['steps']} steps{loss}"

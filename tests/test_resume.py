@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 
 from fsd import pipeline
 from fsd.data.session import Session, open_session_folder
-from fsd.errors import Interrupted, MachineError, TrainingError
+from fsd.errors import Interrupted, MachineError, RecipeError, TrainingError
 from fsd.families import FAMILIES
 from fsd.runtime.files import sha256
 from fsd.train import prepare, text_encoder, unet
@@ -202,13 +202,18 @@ def test_other_settings_are_refused_by_name_unless_forked(
 ) -> None:
     session, _ = trained
     session.save_recipe(session.recipe().changed(unet__steps=10, seed=5))
-    with pytest.raises(TrainingError) as caught:
+    with pytest.raises(RecipeError) as caught:
         train(session, "unet")
     assert "seed was 0, is 5" in str(caught.value)
     assert "fork" in str(caught.value)
     session.save_recipe(session.recipe().changed(seed=0))
-    with pytest.raises(TrainingError, match=r"steps was 8, is 10"):
+    with pytest.raises(RecipeError, match=r"steps was 8, is 10"):
         train(session, "unet")
+    session.save_recipe(session.recipe().changed(unet__steps=8))
+    with pytest.raises(RecipeError, match="steps was 8, is 9"):
+        pipeline.train_unet(session, steps=9)
+    assert session.recipe().unet.steps == 8
+    session.save_recipe(session.recipe().changed(unet__steps=10))
     assert train(session, "unet", "--fork")["from_step"] == 8
     assert "optimizer starts afresh" in capsys.readouterr().out
     manifest = json.loads((session.checkpoints / "unet-000010/checkpoint.json").read_text())
@@ -262,7 +267,7 @@ def test_auto_means_what_it_meant_when_the_run_began(
 def test_changed_photos_are_another_run(trained: tuple[Session, Session]) -> None:
     session, _ = trained
     next(session.instance_images.iterdir()).unlink()
-    with pytest.raises(TrainingError, match="the photos and captions changed"):
+    with pytest.raises(RecipeError, match="the photos and captions changed"):
         train(session, "unet")
 
 

@@ -14,7 +14,7 @@ from transformers import CLIPTokenizer
 from fsd.data.dataset import TrainingPhoto, class_photos, inputs_fingerprint, training_photos
 from fsd.data.lock import writing
 from fsd.data.session import Session, open_session_folder
-from fsd.errors import FsdError, TrainingError
+from fsd.errors import FsdError, RecipeError
 from fsd.recipe import Recipe
 from fsd.runtime import process, report
 from fsd.train import loop
@@ -172,7 +172,7 @@ def _check_same_run(start: Checkpoint, facts: dict[str, Any], fork: bool) -> Non
             f"the {name} changed" if name in _HASHED else f"{name} was {then[name]!r}, is {now.get(name)!r}"
             for name in changed
         )
-        raise TrainingError(
+        raise RecipeError(
             f"{start.name} is from a run with other settings: {listed}",
             "set them back, use a new session, or fork to go on from it all the same",
         )
