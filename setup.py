@@ -21,9 +21,11 @@ TRAIN = [
     "bitsandbytes>=0.45",
     *PHOTOS,
 ]
+WEBUI = [*TRAIN, "aiohttp>=3.10", "gradio>=6.0", "pyngrok>=7.2", "uv>=0.5"]
 DEMO = [*TRAIN, "fsd-tiny-base==1.0.0"]
 TEST = [
     *DEMO,
+    *WEBUI,
     *(
         "pytest>=8",
         "nbclient>=0.10",
@@ -32,6 +34,7 @@ TEST = [
         "mypy>=1.18",
         "scikit-image>=0.25",
         "scikit-learn>=1.6",
+        "playwright>=1.50",
     ),
 ]
 
@@ -49,7 +52,7 @@ setup(
     extras_require={
         "train": TRAIN,
         "caption": TRAIN,
-        "webui": ["aiohttp>=3.9", "pyngrok>=7"],
+        "webui": WEBUI,
         "demo": DEMO,
         "test": TEST,
     },
