@@ -1,0 +1,1 @@
+"""A web UI at a link, behind a lock: installed, given a model, started, watched."""
