@@ -75,10 +75,16 @@ def _joint(width: int) -> Clue:
     return Clue(rf"({names}|{diffusers})\S*?(?<!lora_up)(?<!lora_B)(?<!lora\.up)\.weight$", 1, width)
 
 
+def _control_blocks(width: int) -> Clue:
+    """The width of the layers by which a ControlNet of a transformer adds to it, the transformer's own."""
+    return Clue(r"(^|\.)controlnet_blocks\.\d+\.weight$", 1, width)
+
+
 _FLUX = Clue(r"(double_blocks|single_blocks|single_transformer_blocks)[._]\d+[._]")
 _SD3 = Clue(r"joint_blocks[._]\d+[._]|(^|\.)pos_embed(_input)?\.proj\.weight$")
 _GUIDANCE = Clue(r"(guidance_in|guidance_embedder)[._]")
 _ADDED = Clue(r"(label_emb|add_embedding)[._]")
+_FIRST_OF_32 = Clue(r"(?<!embedding\.)conv_in\.weight$|input_blocks\.0\.0\.weight$", 0, 32)
 _TEN_LAYERS = Clue(r"blocks\.\S*transformer_blocks\.9\.")
 _DUAL = Clue(r"joint_blocks[._]\d+[._]x_block[._]attn2[._]|(^|\.)transformer_blocks\.\d+\.attn2\.(to_q|norm_q)\b")
 _CLIP_G = Clue(r"lora_te2_text_model_|^text_encoder_2\.(text_model\.)?encoder\.layers\.|^clip_g$")
@@ -107,8 +113,11 @@ NETWORKS = (
     Network("FLUX.1 Depth or Canny", "flux", (_FLUX, _image_width(128)), kinds=_MODEL),
     Network("FLUX.1 dev", "flux", (_FLUX, _GUIDANCE), (("flux-dev", ""),), _MODEL),
     Network("FLUX.1 schnell", "flux", (_FLUX,), (("flux-schnell", ""),), _MODEL),
+    Network("Qwen-Image", "", (Clue(r"transformer_blocks\.\d+\.img_mlp\."),), kinds=_CONTROLNET),
+    Network("FLUX.1", "flux", (_FLUX,), (("flux-dev", ""),), _CONTROLNET),
+    Network("FLUX.1", "flux", (Clue(r"controlnet_x_embedder"),), (("flux-dev", ""),), _CONTROLNET),
     Network("FLUX.1", "flux", (_FLUX,), _FLUX_NAMED),
-    Network("FLUX.1", "flux", (Clue(r"controlnet_x_embedder"),), (("flux-dev", ""),)),
+    Network("Stable Diffusion 3.5 Large", "sd3", (_control_blocks(2432),), (("sd35-large", ""),), _CONTROLNET),
     Network(
         "Stable Diffusion 3.5 Large", "sd3", (_joint(2432),), (("sd35-large-turbo", "turbo"), ("sd35-large", "")),
     ),
@@ -117,6 +126,7 @@ NETWORKS = (
     Network("Stable Diffusion 3 or 3.5 Medium", "sd3", (_joint(1536),), (("sd35-medium", "3.5"),), ("lora",)),
     Network("FLUX.1", "flux", (_joint(3072),), _FLUX_NAMED),
     Network("Stable Diffusion 3 of another size", "sd3", (_SD3,)),
+    Network("Kolors", "", (_ADDED, Clue(r"encoder_hid_proj\.weight$")), kinds=_CONTROLNET),
     Network("SDXL refiner", "sdxl", (_ADDED, _context(1280)), kinds=_MODEL),
     Network("SDXL inpainting", "sdxl", (_ADDED, _context(2048), _inputs(9)), kinds=_MODEL, inpainting=True),
     Network("SDXL pix2pix", "sdxl", (_ADDED, _context(2048), _inputs(8)), kinds=_MODEL),
@@ -128,13 +138,14 @@ NETWORKS = (
     Network("Stable Diffusion x4 upscaler", "", (_context(1024), _inputs(7)), kinds=_MODEL),
     Network("Stable Diffusion 2 inpainting", "sd2", (_context(1024), _inputs(9)), kinds=_MODEL, inpainting=True),
     Network("Stable Diffusion 2 depth", "sd2", (_context(1024), _inputs(5)), kinds=_MODEL),
+    Network("Stable Diffusion 2", "sd2", (_context(1024),), (("sd21", ""),), _CONTROLNET),
     Network("Stable Diffusion 2", "sd2", (_context(1024),), _SD2),
     Network("Stable Diffusion 1 inpainting", "sd1", (_context(768), _inputs(9)), (("sd15-inpainting", ""),), _MODEL,
             inpainting=True),
     Network("InstructPix2Pix (Stable Diffusion 1)", "sd1", (_context(768), _inputs(8)), kinds=_MODEL),
     Network("Stable Diffusion 1", "sd1", (_context(768),), (("sd15", ""),)),
-    Network("the fsd tiny base", "sd1", (_context(64), Clue(r"conv_in\.weight$|input_blocks\.0\.0\.weight$", 0, 32)),
-            (("tiny", ""),), _MODEL),
+    Network("the fsd tiny base", "sd1", (_context(64), _FIRST_OF_32),
+            (("tiny", ""),), ("model", "controlnet")),
     Network("SDXL of another size", "sdxl", (_ADDED,)),
     Network("Stable Diffusion 2 of another size", "sd2", (Clue(r"\.proj_in\.weight$", axes=2),)),
     Network("Stable Diffusion 1 of another size", "sd1", (Clue(r"\.proj_in\.weight$", axes=4),)),
