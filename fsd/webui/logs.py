@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+_LINE_ENDS = re.compile(rb"(\r\n|\n|\r(?!$))")
+"""A carriage return at the end of what was read may be half of a line's end."""
+_KEPT_LINES = 2000
 
 
 @dataclass(frozen=True)
@@ -32,7 +40,7 @@ class Fatal:
 
 _SECRETS = (
     re.compile(r"(?i)(--[a-z-]*(?:auth|token|password|secret|key)[a-z-]*(?:=|['\",\s]+))([^\s'\",]+)"),
-    re.compile(r"(?i)\b((?:[?&]|\b)(?:token|password|secret|api_key|authtoken)[\"']?\s*[=:]\s*[\"']?)([^\s&'\",]+)"),
+    re.compile(r"(?i)((?:[?&]|\b)(?:token|password|secret|api_key|authtoken)[\"']?\s*[=:]\s*[\"']?)([^\s&'\",]+)"),
     re.compile(r"\b()(hf_[A-Za-z0-9]{20,}|(?:Basic|Bearer) [A-Za-z0-9+/=._-]{8,})"),
     re.compile(r"(https?://)([^\s/@]+:[^\s/@]+)(?=@)"),
 )
@@ -49,7 +57,7 @@ def phase_of(line: str, phases: Iterable[Phase]) -> str:
     """What people are told when this line is seen: the first phase's text that fits, or ""."""
     for phase in phases:
         if match := re.search(phase.pattern, line):
-            return phase.text.format(**match.groupdict())
+            return _filled(phase.text, match)
     return ""
 
 
@@ -59,6 +67,47 @@ def fatal_of(lines: Iterable[str], fatal: Iterable[Fatal]) -> Fatal | None:
     for known in fatal:
         for line in lines:
             if match := re.search(known.pattern, line):
-                groups = match.groupdict()
-                return Fatal(known.pattern, known.message.format(**groups), known.hint.format(**groups))
+                return Fatal(known.pattern, _filled(known.message, match), _filled(known.hint, match))
     return None
+
+
+class Log:
+    """A server's output: each line redacted, kept in a file (the one before it as NAME.1) and the last ones at hand."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lines: deque[str] = deque(maxlen=_KEPT_LINES)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            path.replace(path.with_name(f"{path.name}.1"))
+
+    def follow(self, descriptor: int) -> Iterator[str]:
+        """The lines that come through a pipe until its other end is closed; a bar's redrawings come one by one too.
+
+        In the file a bar is only as its last redrawing left it.
+        """
+        pending = b""
+        with self.path.open("a", encoding="utf-8") as file:
+            while chunk := os.read(descriptor, 65536):
+                *whole, pending = _LINE_ENDS.split(pending + chunk)
+                for end, text in zip(whole[1::2], whole[::2], strict=True):
+                    yield self._keep(text, file, redrawn=end == b"\r")
+            if pending:
+                yield self._keep(pending, file)
+
+    def tail(self, lines: int) -> list[str]:
+        """The last lines, oldest first."""
+        return list(self._lines)[-lines:]
+
+    def _keep(self, text: bytes, file: TextIO, redrawn: bool = False) -> str:
+        line = redacted(text.decode(errors="replace"))
+        if not redrawn and line.strip():
+            self._lines.append(line)
+            file.write(line + "\n")
+            file.flush()
+        return line
+
+
+def _filled(text: str, match: re.Match[str]) -> str:
+    groups = {name: value or "" for name, value in match.groupdict().items()}
+    return text.format(**groups) if groups else text

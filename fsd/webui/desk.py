@@ -1,0 +1,125 @@
+"""What lies where for a web UI: models, pictures and settings in ROOT/WebUI, and a local folder of links to them.
+
+    ROOT/WebUI/models/{Stable-diffusion,Lora,VAE,ControlNet}/   shared by all web UIs
+    ROOT/WebUI/NAME/{outputs,logs}/  config.json  ui-config.json  styles.csv
+
+ROOT may be a Drive, where no links can be made and small files are slow: the web UI itself is shown a folder on the
+local disk, the desk, whose entries lead there. Nothing is there twice but what comes from Drive and is read at random.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from fsd.errors import MachineError
+from fsd.runtime import colab, report
+from fsd.runtime.files import replacing
+
+MODELS = ("Stable-diffusion", "Lora", "VAE", "ControlNet")
+_OWN = ("Stable-diffusion", "Lora")
+"""Where the desk adds links of its own; people's folder of that name is linked inside."""
+
+
+@dataclass(frozen=True)
+class Desk:
+    """root: what `home()` gives. name: the web UI's, as in ROOT/WebUI/NAME. folder: the local one."""
+
+    root: Path
+    name: str
+    folder: Path
+
+    @property
+    def kept(self) -> Path:
+        """Where this web UI's pictures, settings and logs are kept."""
+        return self.root / "WebUI" / self.name
+
+    @property
+    def checkpoints(self) -> Path:
+        """The local folder in which the web UI looks for checkpoints."""
+        return self.folder / "models" / "Stable-diffusion"
+
+    @property
+    def loras(self) -> Path:
+        """The local folder in which it looks for LoRAs."""
+        return self.folder / "models" / "Lora"
+
+    def lay_out(self, extensions: Path | None = None) -> None:
+        """Make the folders and the links; links that lead nowhere go. extensions: the web UI's own folder of them."""
+        shared = self.root / "WebUI"
+        try:
+            for folder in (
+                *(shared / "models" / name for name in MODELS),
+                shared / "embeddings",
+                self.kept / "outputs",
+            ):
+                folder.mkdir(parents=True, exist_ok=True)
+            for name in _OWN:
+                (self.folder / "models" / name).mkdir(parents=True, exist_ok=True)
+                link(shared / "models" / name, self.folder / "models" / name / "yours")
+            for folder in sorted((shared / "models").iterdir()):
+                if folder.is_dir() and folder.name not in _OWN:
+                    link(folder, self.folder / "models" / folder.name)
+            link(shared / "embeddings", self.folder / "embeddings")
+            link(self.kept / "outputs", self.folder / "outputs")
+            if extensions and extensions.is_dir():
+                link(extensions, self.folder / "extensions")
+        except OSError as fault:
+            hint = "check permissions and free space, or name another folder as root"
+            raise MachineError(f"the web UI's folders cannot be made: {fault}", hint) from None
+        for path in [*self.checkpoints.iterdir(), *self.loras.iterdir()]:
+            if path.is_symlink() and not path.exists():
+                path.unlink()
+
+    def flags(self) -> list[str]:
+        """The arguments that show the web UI its desk."""
+        return [
+            *("--data-dir", str(self.folder)),
+            *("--ui-settings-file", str(self.kept / "config.json")),
+            *("--ui-config-file", str(self.kept / "ui-config.json")),
+            *("--styles-file", str(self.kept / "styles.csv")),
+        ]
+
+
+def link(target: Path, path: Path) -> Path:
+    """`path` as a link to `target`, in place of another link; what is no link stays, as somebody put it there."""
+    if path.is_symlink():
+        if Path(os.readlink(path)) == target.absolute():
+            return path
+        path.unlink()
+    if not path.exists():
+        path.symlink_to(target.absolute())
+    return path
+
+
+def put(file: Path, folder: Path, name: str) -> Path:
+    """`file` in a folder of the desk under a name: as a link, or as a copy if it lies on Drive; the .yaml beside it too.
+
+    A copy that is there already and as old and large is used.
+    """
+    place = folder / name
+    for source, path in ((file, place), (file.with_suffix(".yaml"), place.with_suffix(".yaml"))):
+        if source.is_file() and not on_drive(source):
+            if path.is_file() and not path.is_symlink():
+                path.unlink()
+            link(source, path)
+        elif source.is_file() and not _same(source, path):
+            path.unlink(missing_ok=True)
+            report.say(f"  copying {source.name} from Drive ({report.human_bytes(source.stat().st_size)})")
+            with replacing(path) as temporary:
+                shutil.copy2(source, temporary)
+    return place
+
+
+def on_drive(file: Path) -> bool:
+    """Whether a file lies on a mounted Drive, which is slow to read at random."""
+    return colab.MOUNT_POINT in file.resolve().parents
+
+
+def _same(source: Path, copy: Path) -> bool:
+    if copy.is_symlink() or not copy.is_file():
+        return False
+    theirs, ours = source.stat(), copy.stat()
+    return (theirs.st_size, int(theirs.st_mtime)) == (ours.st_size, int(ours.st_mtime))

@@ -1,0 +1,185 @@
+"""The model that a web UI is to open with: the trained session's, a path's, a link's or a family's, as one file it can load."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from fsd.data import session as sessions
+from fsd.data.session import Session
+from fsd.errors import FsdError, RecipeError, SessionError
+from fsd.families import FAMILIES, family_from, get_family
+from fsd.families.family import ModelFamily
+from fsd.families.rules import need_web_ui
+from fsd.runtime import report
+from fsd.webui.desk import put
+from fsd.weights.base_folder import base_fingerprint
+from fsd.weights.base_model import REPOSITORY, find_base_model
+from fsd.weights.checkpoint import STAGES, list_checkpoints
+from fsd.weights.detect import detect, require_model
+
+SaveCkpt = Callable[[Session, str], Path]
+"""Writes a session's trained model, at a saved step or "" for the newest, as one file."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A model as people named it. family: None where nothing is chosen. path: its file or Diffusers folder, if it has one yet.
+
+    session, step: of a trained model; step is "", a saved step or "base". base: what the family's base model is found by.
+    """
+
+    spec: str = ""
+    family: ModelFamily | None = None
+    path: Path | None = None
+    session: Session | None = None
+    step: str = ""
+    base: str = ""
+
+    def need(self, web_ui: str) -> None:
+        """RecipeError with the alternatives unless the web UI runs the model's family."""
+        if self.family:
+            need_web_ui(self.family, web_ui)
+
+
+def find_model(spec: str, root: Path) -> Chosen:
+    """What `spec` names: a session ("cup", "cup@unet-000500", "cup@base"), a path, a family, OWNER/NAME or a link.
+
+    A hub repository or a link of a family that is not known by its name is fetched, to see what it is; files are only
+    ever opened without running anything. RecipeError when it is none of these, WeightsError when it is no whole model.
+    """
+    if not spec:
+        return Chosen()
+    path = Path(spec).expanduser()
+    if path.is_file() or path.is_dir():
+        return Chosen(spec, family_of(path), path.resolve())
+    name, _, step = spec.partition("@")
+    if session := next((one for one in sessions.list_sessions(root) if one.name in (spec, name)), None):
+        recipe = session.recipe()
+        base = recipe.base_model or recipe.family
+        return Chosen(spec, get_family(recipe.family), None, session, "" if session.name == spec else step, base)
+    if named := spec if spec in FAMILIES else family_from(spec):
+        return Chosen(spec, FAMILIES[named], base=spec)
+    try:
+        folder = find_base_model(spec)
+    except RecipeError as fault:
+        if REPOSITORY.fullmatch(spec):
+            raise
+        known = ", ".join(one.name for one in sessions.list_sessions(root)) or "none yet"
+        hint = f"name a session ({known}), a path, a link, OWNER/NAME on the hub, or one of: {', '.join(FAMILIES)}"
+        raise RecipeError(f"there is no model {spec!r}: {fault.message}", hint) from None
+    return Chosen(spec, family_of(folder), folder, base=spec)
+
+
+def family_of(path: Path) -> ModelFamily:
+    """The family of a model file or folder; of several that it may be, the one that most web UIs run."""
+    found = require_model(path)
+    if found.family:
+        return FAMILIES[found.family]
+    fits = [one for one in FAMILIES.values() if (one.layout, one.inpainting) == (found.layout, found.inpainting)]
+    fits = fits or [one for one in FAMILIES.values() if one.layout == found.layout]
+    return max(fits, key=lambda family: len(family.web_uis))
+
+
+def model_file(chosen: Chosen, folder: Path, dtype: str | None, save: SaveCkpt) -> Path:
+    """The model as one file in the web UI's folder: a link where it can be, converted where it must be.
+
+    dtype: of a folder that is converted, None as stored. save: called when a session has no CKPT of its newest checkpoint.
+    """
+    source = _session_file(chosen, save) if chosen.session and chosen.step != "base" else chosen.path
+    source = source or find_base_model(chosen.base)
+    if source.is_dir():
+        made = _converted(source, folder, f"{_stem(chosen.spec)}-{base_fingerprint(source)[:8]}", dtype)
+    elif _opens(source):
+        made = put(source, folder, source.name)
+    else:
+        made = _converted(source, folder, source.stem, None)
+    _write_sidecar(made, chosen)
+    return made
+
+
+def lora_files(session: Session, folder: Path) -> list[Path]:
+    """The session's LoRAs, offered in the web UI's folder in the form that web UIs know; what cannot be read is passed over."""
+    from fsd.weights.lora_file import convert_lora
+
+    offered = []
+    for file in sorted(session.folder.glob("*.safetensors")):
+        try:
+            found = detect(file)
+            if found.kind == "lora" and found.form == "kohya":
+                offered.append(put(file, folder, file.name))
+            elif found.kind == "lora":
+                offered.append(convert_lora(file, folder / file.name, "kohya").path)
+        except FsdError as fault:
+            report.say(f"  {file.name} is not offered: {fault.message}")
+    return offered
+
+
+def _session_file(chosen: Chosen, save: SaveCkpt) -> Path:
+    """The session's newest CKPT; written first when there is none, or a checkpoint is younger."""
+    session = chosen.session
+    assert session is not None
+    trained = [path for stage in STAGES for path in list_checkpoints(session.checkpoints, stage)]
+    if chosen.step:
+        there = [file for file in session.ckpt_files() if file.stem == f"{session.name}-{chosen.step}"]
+        return there[0] if there else save(session, chosen.step)
+    found = [file for file in session.ckpt_files() if _is_model(file)]
+    newest = max(found, key=_age, default=None)
+    if trained and (newest is None or _age(newest) < max(_age(path / "checkpoint.json") for path in trained)):
+        report.say(f"  writing the CKPT of session {session.name}")
+        return save(session, "")
+    if newest is None:
+        hint = f"train it first, or name {session.name}@base to see the base model"
+        raise SessionError(f"session {session.name!r} has no trained model yet", hint)
+    return newest
+
+
+def _age(path: Path) -> float:
+    return path.stat().st_mtime if path.exists() else 0.0
+
+
+def _is_model(file: Path) -> bool:
+    try:
+        return detect(file).kind == "model"
+    except FsdError:
+        return False
+
+
+def _opens(file: Path) -> bool:
+    """Whether the web UI's safe unpickler takes the file: all .safetensors, and the ZIPs with the entries that it knows."""
+    if file.suffix == ".safetensors":
+        return True
+    try:
+        names = [name.partition("/")[2] for name in zipfile.ZipFile(file).namelist()]
+    except (OSError, zipfile.BadZipFile):
+        return False
+    known = ("data.pkl", "byteorder", "version")
+    return all(name in known or name.startswith("data/") for name in names)
+
+
+def _converted(source: Path, folder: Path, stem: str, dtype: str | None) -> Path:
+    """`source` as one .safetensors in the folder, made once for these weights and this dtype."""
+    from fsd.weights.convert import convert, source_bytes
+
+    made = folder / f"{stem}{f'-{dtype}' if dtype else ''}.safetensors"
+    if made.is_symlink():
+        made.unlink()
+    if not made.is_file() or (source.is_file() and _age(made) < _age(source)):
+        with report.progress(made.name, source_bytes(source), unit="B") as bar:
+            convert(source, made, dtype, tell=bar.update)
+    return made
+
+
+def _stem(spec: str) -> str:
+    tail = spec.rstrip("/").rpartition("/")[2].partition("?")[0]
+    return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in tail)[:60] or "model"
+
+
+def _write_sidecar(file: Path, chosen: Chosen) -> None:
+    """The .yaml that a web UI needs beside models that it cannot tell by their tensors."""
+    from fsd.webui.sidecar import write_sidecar
+
+    if chosen.family:
+        write_sidecar(file, chosen.family, find_base_model(chosen.base) if chosen.base else None)

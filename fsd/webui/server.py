@@ -1,0 +1,57 @@
+"""What a web UI is to us: a command, the port it answers at, what its lines mean."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import ProxyHandler, Request, build_opener
+
+from fsd.webui.logs import Fatal, Phase
+
+_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True)
+class Server:
+    """What to start. title: for people. environment: the whole of it. folder: where it runs.
+
+    ready: the line after which it may be asked, and not before; ping: the path that then answers 200.
+    phases, fatal: what its lines mean.
+    """
+
+    title: str
+    command: tuple[str, ...]
+    environment: dict[str, str] = field(repr=False)
+    port: int
+    phases: tuple[Phase, ...]
+    ready: str
+    fatal: tuple[Fatal, ...]
+    ping: str
+    folder: Path
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens at, as the system gives it."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def is_free(port: int) -> bool:
+    """Whether nobody listens at a port of this machine."""
+    with socket.socket() as asked:
+        return asked.connect_ex(("127.0.0.1", port)) != 0
+
+
+def status_of(url: str, headers: dict[str, str] | None = None) -> int:
+    """The HTTP status that an address of this machine answers with, never through a proxy of the system's; 0 for none."""
+    try:
+        with build_opener(ProxyHandler({})).open(Request(url, headers=headers or {}), timeout=_TIMEOUT_S) as answer:
+            return int(answer.status)
+    except HTTPError as refused:
+        refused.close()
+        return refused.code
+    except OSError:  # URLError and a connection that broke
+        return 0
