@@ -1,0 +1,149 @@
+"""The proxy's process, seen from the notebook: started, told what changes, stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import queue
+import secrets
+import subprocess
+import sys
+import threading
+from collections import deque
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from fsd.errors import MachineError, from_json
+from fsd.webui import guard_address
+from fsd.webui.guard_paths import LOGIN
+
+_START_S, _ANSWER_S, _STOP_S = 60.0, 20.0, 5.0
+_TAIL_LINES = 15
+_PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR", "VIRTUAL_ENV", "SYSTEMROOT")
+"""The proxy's whole environment: the tokens and passwords of others are none of its business."""
+_PACKAGE_PARENT = str(Path(__file__).parents[2])
+
+
+def start_proxy(title: str, port: int = 0) -> ProxyProcess:
+    """A proxy that listens on 127.0.0.1 and lets nobody in but by its login links and its password.
+
+    title: what its pages are called. port: 0 for any free one. MachineError when the port is taken or it cannot start.
+    """
+    return ProxyProcess(title, port)
+
+
+class ProxyProcess:
+    """A running proxy; it ends with this process.
+
+    port: where it listens, on 127.0.0.1. user, password: for programs, as HTTP Basic credentials with each request.
+    """
+
+    def __init__(self, title: str, port: int = 0) -> None:
+        self.user, self.password = "fsd", secrets.token_urlsafe(32)
+        self._lock = threading.Lock()
+        self._answers: queue.Queue[str] = queue.Queue()
+        self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
+        self._child = subprocess.Popen(
+            [sys.executable, "-m", "fsd.webui.proxy"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=_environment(),
+            text=True,
+            start_new_session=True,
+        )
+        self._readers = [threading.Thread(target=read, daemon=True) for read in (self._read_answers, self._read_tail)]
+        for reader in self._readers:
+            reader.start()
+        settings = {"title": title, "port": port, "user": self.user, "password_sha256": _sha256(self.password)}
+        try:
+            self.port: int = self._ask(settings, _START_S)["port"]
+        except BaseException:
+            self.stop()
+            raise
+
+    def __repr__(self) -> str:
+        return f"<proxy at 127.0.0.1:{self.port}, {'running' if self.is_running else 'stopped'}>"
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process is there."""
+        return self._child.poll() is None
+
+    def login_path(self) -> str:
+        """A new path that logs in whoever opens it first, once and within a day: put it behind the address."""
+        token = secrets.token_urlsafe(32)
+        self._ask({"token_sha256": _sha256(token)})
+        return f"{LOGIN}?token={token}"
+
+    def set_upstream(self, port: int | None) -> None:
+        """Pass requests on to the web UI on that port; None while there is none: people then see that it starts."""
+        self._ask({"upstream": port})
+
+    def set_public(self, url: str) -> None:
+        """Tell the proxy an address that leads to it. It answers at no others but those of this machine."""
+        guard_address.parse(url)
+        self._ask({"public": url})
+
+    def stop(self) -> None:
+        """End the process and all connections; nothing happens if it has ended."""
+        assert self._child.stdin is not None
+        with suppress(OSError, ValueError):
+            self._child.stdin.close()
+        try:
+            self._child.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.wait()
+        for reader in self._readers:
+            reader.join(_STOP_S)
+
+    def _ask(self, message: dict[str, Any], patience_s: float = _ANSWER_S) -> dict[str, Any]:
+        """Send one message and return its answer; MachineError when the proxy is gone."""
+        assert self._child.stdin is not None
+        with self._lock:
+            with suppress(OSError, ValueError):  # it has died: there will be no answer
+                self._child.stdin.write(json.dumps(message) + "\n")
+                self._child.stdin.flush()
+            try:
+                line = self._answers.get(timeout=patience_s)
+            except queue.Empty:
+                line = ""
+        if not line:
+            raise self._death()
+        answer = json.loads(line)
+        if "error" in answer:
+            raise from_json(answer)
+        return answer
+
+    def _read_answers(self) -> None:
+        assert self._child.stdout is not None
+        with self._child.stdout as stream:
+            for line in stream:
+                self._answers.put(line)
+        self._answers.put("")
+
+    def _read_tail(self) -> None:
+        assert self._child.stderr is not None
+        with self._child.stderr as stream:
+            for line in stream:
+                self._tail.append(line.rstrip())
+
+    def _death(self) -> MachineError:
+        self.stop()
+        missing = any("No module named" in line for line in self._tail)
+        hint = 'install what it needs: pip install "fsd[webui]"' if missing else "start the web UI again"
+        last = "".join(f"\n    {line}" for line in self._tail)
+        return MachineError(f"the proxy has ended (exit code {self._child.returncode}){last}", hint)
+
+
+def _environment() -> dict[str, str]:
+    kept = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    path = os.pathsep.join(filter(None, [_PACKAGE_PARENT, os.environ.get("PYTHONPATH")]))
+    return kept | {"PYTHONPATH": path, "PYTHONIOENCODING": "utf-8"}
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
