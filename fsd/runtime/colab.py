@@ -6,6 +6,7 @@ import importlib.util
 import io
 import os
 import tempfile
+import threading
 from contextlib import redirect_stdout
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from fsd.errors import MachineError, SessionError
 from fsd.runtime import report
 
 MOUNT_POINT = Path("/content/drive")
+_PAGE_S = 20
 _LOCAL_FOLDER = "set FSD_HOME to a folder to work without Drive (what is there is lost when Colab disconnects)"
 _REMEDIES = {
     "already contain files": "files were written there before Drive was mounted: move that folder away and run again",
@@ -73,6 +75,27 @@ def secret(name: str) -> str:
     except Exception:  # there is none; in a child process there is no page to ask, which comes in several errors
         return ""
     return ""
+
+
+def proxied_url(port: int) -> str:
+    """The https address at which Colab shows a port of this runtime to its user, in the browser of the open notebook.
+
+    Nobody else can open it. MachineError outside Colab, off the notebook's main thread, or when no page answers.
+    """
+    if not in_colab():
+        raise MachineError("only Colab shows a port by itself", 'choose another tunnel, such as "cloudflared"')
+    hint = 'run this in a cell of the open notebook, or choose another tunnel, such as "cloudflared"'
+    if threading.current_thread() is not threading.main_thread():  # the page's answer would never come
+        raise MachineError("only a cell of the notebook can ask Colab for an address", hint)
+    from google.colab import output
+
+    try:
+        url = output.eval_js(f"google.colab.kernel.proxyPort({port:d})", timeout_sec=_PAGE_S)
+    except Exception as fault:  # Colab's MessageError; TypeError and AttributeError where no browser answers
+        raise MachineError(f"Colab gives no address for port {port}: {_first_line(fault)}", hint) from fault
+    if not isinstance(url, str) or not url.startswith("https://"):
+        raise MachineError(f"Colab gives no address for port {port}: the notebook's page does not answer", hint)
+    return url.rstrip("/")
 
 
 def _mount_drive() -> Path:

@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 from fsd.errors import MachineError
 from fsd.runtime import colab
 
+NAMES = ("HF_TOKEN", "CIVITAI_TOKEN", "NGROK_AUTHTOKEN", "CLOUDFLARE_TUNNEL_TOKEN")
+"""Every secret that fsd reads: as environment variables, or under the key symbol of a Colab notebook."""
 _COLAB_HINT = "add the secret {name} under the key symbol at the left of the notebook and switch its access on"
 _HINT = "set the environment variable {name}"
 
@@ -38,8 +40,8 @@ SITES = (
 def token(name: str) -> str:
     """The token of that name from the environment, else from Colab's secrets; "" if there is none.
 
-    name: "HF_TOKEN" or "CIVITAI_TOKEN". MachineError, without the value, when it cannot be a token: sent as it is,
-    such text would be shown by the error of the HTTP client.
+    name: one of NAMES, or of a setting kept beside them. MachineError, without the value, when it cannot be a token:
+    sent as it is, such text would be shown by the error of the HTTP client.
     """
     found = (os.environ.get(name) or colab.secret(name)).strip()
     if not all("!" <= letter <= "~" for letter in found):
