@@ -47,6 +47,7 @@ class Job:
     strength: how much of init_image is made anew, 0 to 1. mask: white is painted anew. mask_blur_px: its soft edge.
     mask_fill: what the masked area starts from, as it is or its surroundings' colours. mask_padding_px: paint only the
     masked area, enlarged, with that much around it; None paints the picture as a whole.
+    fit: init_image and the controls' images are cut to the size's shape, or stretched to it.
     """
 
     model: str
@@ -68,6 +69,7 @@ class Job:
     mask_fill: Literal["original", "surroundings"] = "original"
     mask_padding_px: int | None = None
     controls: tuple[Control, ...] = ()
+    fit: Literal["crop", "stretch"] = "crop"
 
     def checked(self) -> Job:
         """This job; RecipeError naming every fault at once if it cannot be done by any model."""

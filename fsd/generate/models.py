@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from fsd.data.folder import CKPT_SUFFIXES, Session
 from fsd.errors import WeightsError
+from fsd.generate.placing import place
 from fsd.recipe import Recipe
 from fsd.runtime import report
 from fsd.weights.base_model import find_base_model
@@ -51,7 +50,7 @@ def open_base(recipe: Recipe) -> Model:
 def load_pipeline(base: Path, parts: dict[str, Path]) -> Any:
     """A Diffusers pipeline of the model in the folder `base`, with the parts that lie elsewhere taken from there.
 
-    fp16 on a GPU, fp32 on a CPU; without a safety checker. Raises WeightsError when a folder cannot be read.
+    Placed as `place` says; without a safety checker. Raises WeightsError when a folder cannot be read.
     """
     _without_loading_bars()
     try:
@@ -109,4 +108,4 @@ def _without_loading_bars() -> None:
 def _ready(pipeline: Any) -> Any:
     """The pipeline on the device in its precision; cast here, as Diffusers renamed the argument that casts on loading."""
     pipeline.set_progress_bar_config(disable=True)  # ours counts all pictures
-    return pipeline.to("cuda", torch.float16) if torch.cuda.is_available() else pipeline.to("cpu", torch.float32)
+    return place(pipeline)

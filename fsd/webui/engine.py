@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+import threading
+from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from itertools import count
 from pathlib import Path
+from typing import Any
 
+from fsd.errors import Interrupted, from_json
+from fsd.families import FAMILIES
+from fsd.families.samplers import sampler_names
 from fsd.job import Control, Job, Lora
+from fsd.webui import choices
+from fsd.webui.choices import ModelChoice
+from fsd.webui.worker_process import WorkerProcess
 
 __all__ = ["Control", "Engine", "Event", "Job", "Lora", "ModelChoice", "Picture", "Progress", "State"]
 
@@ -37,20 +50,6 @@ Event = Progress | Picture
 
 
 @dataclass(frozen=True)
-class ModelChoice:
-    """A model that can be asked for. spec: what a Job takes. title: for people. kind: "session", "file" or "family".
-
-    family: a name in FAMILIES, "" where it is not known. path: the file or folder, None for a family.
-    """
-
-    spec: str
-    title: str
-    kind: str
-    family: str = ""
-    path: Path | None = None
-
-
-@dataclass(frozen=True)
 class State:
     """What the engine does now. model: the one in memory, "" if none. job, progress: None while nothing is made."""
 
@@ -70,6 +69,13 @@ class Engine:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.outputs = root / "WebUI" / "studio" / "outputs"
+        self._previews: Path | None = None
+        self._worker: WorkerProcess | None = None
+        self._numbers = count(1)
+        self._turn = threading.Condition()
+        self._line: deque[int] = deque()
+        self._stops = 0
+        self._state = State()
 
     def run(self, job: Job) -> Iterator[Event]:
         """Progress and pictures of a job as they come; it ends early, without an error, when it was cancelled.
@@ -77,32 +83,163 @@ class Engine:
         FsdError says what is wrong with the job, the model or the machine; the engine takes the next job all the same.
         Closing the iterator cancels the job.
         """
-        raise NotImplementedError
+        job = self._found(job.checked())
+        number = next(self._numbers)
+        with self._in_line(number):
+            yield from self._wait(number)
+            yield from self._make(number, job)
 
     def cancel(self) -> None:
         """End the job that is being done after its present step; pictures that are whole stay. Waiting jobs go on."""
-        raise NotImplementedError
+        with self._turn:
+            if self._line and self._worker and self._state.job:
+                self._worker.send({"do": "cancel", "id": self._line[0]})
 
     def state(self) -> State:
         """What is being done now."""
-        raise NotImplementedError
+        with self._turn:
+            return replace(self._state, waiting=max(0, len(self._line) - 1))
 
     def models(self) -> list[ModelChoice]:
-        """Sessions with their checkpoints, newest first, model files in the web UI's folder, and the families."""
-        raise NotImplementedError
+        """Sessions with their checkpoints, last used first, model files in the web UI's folder, and the families."""
+        return choices.models(self.root)
 
     def loras(self) -> list[ModelChoice]:
         """LoRA files of the web UI's folder and of sessions; `spec` is what Lora.path takes."""
-        raise NotImplementedError
+        return choices.loras(self.root)
 
     def controlnets(self) -> list[ModelChoice]:
         """ControlNet files and folders of the web UI's folder; `spec` is what Control.model takes."""
-        raise NotImplementedError
+        return choices.controlnets(self.root)
 
     def samplers(self, family: str = "") -> list[str]:
         """The samplers' names, of those that the family can use; "" means any."""
-        raise NotImplementedError
+        known = FAMILIES.get(family)
+        return sampler_names(known.prediction == "flow" if known else None)
+
+    def clear(self) -> None:
+        """Let the model go once the jobs that were asked for before are done; the next job loads its own."""
+        number = next(self._numbers)
+        with self._in_line(number):
+            for _ in self._wait(number):
+                pass
+            if self._worker and self._worker.running:
+                self._worker.send({"do": "clear"})
+            self._set(model="")
 
     def stop(self) -> None:
         """End the process that draws and everything that waits; a later job starts it again."""
-        raise NotImplementedError
+        with self._turn:
+            self._stops += 1
+            worker, self._worker = self._worker, None
+            previews, self._previews = self._previews, None
+            self._state = State()
+            self._turn.notify_all()
+        if worker:
+            worker.stop()
+        if previews:
+            shutil.rmtree(previews, ignore_errors=True)
+
+    @contextmanager
+    def _in_line(self, number: int) -> Iterator[None]:
+        """A place in the line for as long as the job lasts, however it ends."""
+        with self._turn:
+            self._line.append(number)
+        try:
+            yield
+        finally:
+            with self._turn:
+                if self._line[0] == number:
+                    self._state = replace(self._state, job=None, progress=None)
+                self._line.remove(number)
+                self._turn.notify_all()
+
+    def _wait(self, number: int) -> Iterator[Progress]:
+        """Until it is this number's turn; says how many are before it whenever that changes."""
+        with self._turn:
+            stops = self._stops
+        said = -1
+        while True:
+            with self._turn:
+                self._turn.wait_for(lambda: self._stops != stops or self._line.index(number) != said)
+                before = self._line.index(number)
+                if self._stops != stops:
+                    raise Interrupted("the studio was stopped", "start it again")
+            if before == 0:
+                return
+            said = before
+            yield Progress(0, 0, text=f"waiting for {before} other job{'s' * (before > 1)}")
+
+    def _make(self, number: int, job: Job) -> Iterator[Event]:
+        worker = self._begin(number, job)
+        ended = False
+        try:
+            while record := worker.events.get():
+                if record["id"] != number:
+                    continue
+                if record["event"] == "end":
+                    ended = True
+                    self._set(model=record["model"])
+                    return
+                if event := self._event(record):
+                    yield event
+            ended = True
+            if self._worker is not worker:
+                raise Interrupted("the studio was stopped", "start it again")
+            self._worker = None
+            self._set(model="")
+            raise worker.death()
+        finally:
+            if not ended:  # an error, or nobody wants the rest
+                self._drop(worker, number)
+
+    def _begin(self, number: int, job: Job) -> WorkerProcess:
+        with self._turn:
+            if not self._worker or not self._worker.running:
+                self._worker = WorkerProcess(self.root)
+            self._previews = self._previews or Path(tempfile.mkdtemp(prefix="fsd-previews-"))
+            self._state = replace(self._state, job=job, progress=Progress(0, 0))
+            worker = self._worker
+        folders = {"outputs": str(self.outputs), "previews": str(self._previews)}
+        worker.send({"do": "make", "id": number, "job": asdict(job), **folders})
+        return worker
+
+    def _event(self, record: dict[str, Any]) -> Event | None:
+        """An event of the worker as ours; raises the error that it reports."""
+        kind = record["event"]
+        if kind == "error":
+            raise from_json(record)
+        if kind == "picture":
+            return Picture(Path(record["path"]), record["infotext"], record["seed"])
+        if kind == "text":
+            progress = Progress(0, 0, text=record["text"])
+        else:
+            shown = Path(record["preview"]) if record["preview"] else None
+            progress = Progress(record["done"], record["total"], shown)
+        before = self._state.progress
+        kept = progress if progress.preview or not before else replace(progress, preview=before.preview)
+        self._set(progress=kept)
+        return progress
+
+    def _drop(self, worker: WorkerProcess, number: int) -> None:
+        """Have the worker leave a job, and wait until it has."""
+        worker.send({"do": "cancel", "id": number})
+        while record := worker.events.get():
+            if record["id"] == number and record["event"] == "end":
+                self._set(model=record["model"])
+                return
+
+    def _set(self, **changed: Any) -> None:
+        with self._turn:
+            self._state = replace(self._state, **changed)
+
+    def _found(self, job: Job) -> Job:
+        """The job with the paths of the LoRAs and ControlNets that it names."""
+        known = choices.loras(self.root) if job.lora else []
+        nets = choices.controlnets(self.root) if job.controls else []
+        lora = tuple(replace(one, path=choices.path_of(one.path, known)) for one in job.lora)
+        return replace(
+            job,
+            lora=lora,
+            controls=tuple(replace(one, model=choices.path_of(one.model, nets)) for one in job.controls),
+        )

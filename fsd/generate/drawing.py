@@ -1,0 +1,203 @@
+"""A job done: the pipeline that it needs, its pictures in batches, and their settings in words."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from fsd import __version__, infotext
+from fsd.errors import Interrupted, RecipeError
+from fsd.families.samplers import get_sampler, title_and_schedule
+from fsd.generate import images
+from fsd.generate.canvas import Canvas, make_canvas, read_picture, size_like
+from fsd.generate.controls import control_arguments, controlnets, is_union, preprocessed
+from fsd.generate.images import Sampling, pictures_at_once
+from fsd.generate.merging import lora_hash, merge
+from fsd.generate.opening import Opened
+from fsd.generate.pipelines import accepted, build_pipeline
+from fsd.generate.placing import place_beside, set_tiling
+from fsd.job import Control, Job
+
+Tell = Callable[[int, int, torch.Tensor, tuple[int, int]], None]
+"""Told after each step: the steps done, those of all pictures, the latents, the size in pixels."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A picture with its seed and its settings in AUTOMATIC1111's text format."""
+
+    image: Image.Image
+    seed: int
+    infotext: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A job with everything settled that it left open. mode: what the pipeline does, which may be more than was asked."""
+
+    job: Job
+    mode: str
+    sampling: Sampling
+    seeds: tuple[int, ...]
+    canvas: Canvas
+
+
+@torch.inference_mode()
+def draw(model: Opened, job: Job, tell: Tell, cancelled: Callable[[], bool]) -> Iterator[Drawn]:
+    """The pictures of a job in the order of their seeds; each is a function of its seed, whatever is made beside it.
+
+    Interrupted once `cancelled` says so; FsdErrors for what the job or the model cannot do.
+    """
+    plan = make_plan(model, job)
+    merge(model, job.lora)
+    pipeline = _pipeline(model, plan)
+    sampler = set_sampler(pipeline, model.scheduler, job.sampler)
+    text = _settings(model, plan, sampler)
+    extra = _control_arguments(model, pipeline, plan)
+    at_once = pictures_at_once(model.pipeline, plan.sampling)
+    for start in range(0, len(plan.seeds), at_once):
+        seeds = plan.seeds[start : start + at_once]
+        follow = _following(plan, start, len(seeds), tell, cancelled)
+        arguments = _arguments(plan, seeds) | extra | {"callback_on_step_end": follow}
+        try:
+            made = pipeline(**accepted(pipeline, arguments))
+        finally:
+            pipeline.maybe_free_model_hooks()
+        for seed, image in zip(seeds, made.images, strict=True):
+            yield Drawn(plan.canvas.finished(image), seed, text(seed))
+
+
+def make_plan(model: Opened, job: Job) -> Plan:
+    """The job with its model's own numbers where it named none; RecipeError for a size that the model cannot make."""
+    step_px = model.pipeline.vae_scale_factor * (2 if model.family.backbone == "transformer" else 1)
+    size = _size(model, job, step_px)
+    for name, side in zip(("width_px", "height_px"), size, strict=True):
+        if side % step_px:
+            raise RecipeError(f"{name} is {side}, not a multiple of {step_px}", f"take {side // step_px * step_px}")
+    steps = model.family.sample_steps if job.steps is None else job.steps
+    guidance = model.family.guidance if job.guidance is None else job.guidance
+    first = random.randrange(2**32) if job.seed < 0 else job.seed
+    canvas, mode = make_canvas(job, size), job.mode
+    if model.inpainting and mode != "inpaint":  # it always wants a mask: all of it
+        start = canvas.image or Image.new("RGB", size, "gray")
+        canvas, mode = Canvas(size, start, Image.new("L", size, 255)), "inpaint"
+    return Plan(job, mode, Sampling(steps, guidance, *size), tuple(range(first, first + job.images)), canvas)
+
+
+def set_sampler(pipeline: Any, original: Any, name: str) -> str:
+    """Give the pipeline the sampler of that name and return it; "": `original`, which the model came with.
+
+    The noise's own figures (its betas, what the network predicts, a flow's shift) stay the model's.
+    """
+    if not name:
+        pipeline.scheduler = original
+        return images.sampler_name(pipeline)
+    import diffusers
+
+    sampler = get_sampler(name, "FlowMatch" in type(original).__name__)
+    kind = getattr(diffusers, sampler.scheduler)
+    pipeline.scheduler = kind.from_config(original.config, **sampler.options)
+    return sampler.name
+
+
+def _pipeline(model: Opened, plan: Plan) -> Any:
+    networks = controlnets(model, plan.job.controls)
+    union = any(is_union(network) for network in networks) and model.family.backbone == "unet"
+    if union and len(networks) > 1:
+        raise RecipeError("a union ControlNet is used together with another", "use it alone")
+    made = build_pipeline(model.pipeline, model.family.layout, plan.mode, networks, union)
+    set_tiling(made, plan.sampling.width_px, plan.sampling.height_px)
+    return place_beside(made, model.pipeline)
+
+
+def _size(model: Opened, job: Job, step_px: int) -> tuple[int, int]:
+    if job.init_image and job.mode != "txt2img" and job.width_px is None and job.height_px is None:
+        return size_like(read_picture(job.init_image), model.native_px, step_px)
+    return job.width_px or model.native_px, job.height_px or model.native_px
+
+
+def _arguments(plan: Plan, seeds: tuple[int, ...]) -> dict[str, Any]:
+    """What all pipelines are told; those that take no such thing are told less."""
+    job, canvas, count = plan.job, plan.canvas, len(seeds)
+    found: dict[str, Any] = {
+        "prompt": [job.prompt] * count,
+        "negative_prompt": [job.negative] * count,
+        "num_inference_steps": plan.sampling.steps,
+        "guidance_scale": plan.sampling.guidance,
+        "width": plan.sampling.width_px,
+        "height": plan.sampling.height_px,
+        "generator": [torch.Generator().manual_seed(seed) for seed in seeds],
+    }
+    if canvas.image:
+        whole = job.mode == "txt2img"
+        found |= {"image": [canvas.image] * count, "strength": 1.0 if whole else _strength(plan)}
+    if canvas.mask:
+        found["mask_image"] = [canvas.mask] * count
+    return found
+
+
+def _strength(plan: Plan) -> float:
+    """As asked, but for one step at the least."""
+    return max(plan.job.strength, 1.0 / plan.sampling.steps)
+
+
+def _control_arguments(model: Opened, pipeline: Any, plan: Plan) -> dict[str, Any]:
+    if not plan.job.controls:
+        return {}
+
+    def seen(control: Control) -> Image.Image:
+        return preprocessed(plan.canvas.seen(read_picture(control.image), plan.job.fit), control)
+
+    return control_arguments(model, pipeline, plan.job.controls, [seen(control) for control in plan.job.controls])
+
+
+def _following(plan: Plan, before: int, count: int, tell: Tell, cancelled: Callable[[], bool]) -> Any:
+    """The callback of a batch: counts its steps for the whole job, and stops it when it was cancelled."""
+
+    def follow(pipeline: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        if cancelled():
+            raise Interrupted("cancelled", "")
+        steps = pipeline.num_timesteps
+        done = before * steps + min(step + 1, steps) * count
+        tell(done, steps * len(plan.seeds), tensors["latents"], plan.canvas.size)
+        return tensors
+
+    return follow
+
+
+def _settings(model: Opened, plan: Plan, sampler: str) -> Callable[[int], str]:
+    """A picture's settings by its seed."""
+    job, sampling = plan.job, plan.sampling
+    title, schedule = title_and_schedule(sampler)
+    prompt = infotext.with_lora(job.prompt, {Path(lora.path).stem: lora.weight for lora in job.lora})
+    after: dict[str, Any] = {"Size": f"{sampling.width_px}x{sampling.height_px}", "Model": model.name}
+    if job.mode != "txt2img":
+        after["Denoising strength"] = f"{job.strength:g}"
+    if job.mode == "inpaint":
+        after["Mask blur"] = job.mask_blur_px
+        after["Inpaint area"] = "" if job.mask_padding_px is None else "Only masked"
+        after["Masked area padding"] = "" if job.mask_padding_px is None else job.mask_padding_px
+    after |= {f"ControlNet {place}": _control_text(control) for place, control in enumerate(job.controls)}
+    after["Lora hashes"] = ", ".join(f"{Path(lora.path).stem}: {lora_hash(Path(lora.path))}" for lora in job.lora)
+    after["Version"] = f"fsd {__version__}"
+    before = {"Steps": sampling.steps, "Sampler": title, "Schedule type": schedule, "CFG scale": sampling.guidance}
+
+    def text(seed: int) -> str:
+        settings = {name: str(value) for name, value in {**before, "Seed": seed, **after}.items()}
+        return infotext.write(infotext.Infotext(prompt, job.negative, settings))
+
+    return text
+
+
+def _control_text(control: Control) -> str:
+    module = f"{control.preprocessor}, Union mode: {control.mode}" if control.mode else control.preprocessor
+    return (
+        f"Module: {module}, Model: {Path(control.model).stem}, Weight: {control.weight:g}, "
+        f"Guidance Start: {control.start:g}, Guidance End: {control.end:g}"
+    )
