@@ -117,10 +117,10 @@ def _sd35_diffusers(task: str) -> ControlNet:
     return _one("sd35-large", task, name, 8_610_000_000, "", same, web_uis=(STUDIO,))
 
 
-def _xlabs(task: str, word: str) -> ControlNet:
+def _xlabs(task: str, word: str, made_by: str = "") -> ControlNet:
     name = f"flux-{word}-controlnet-v3.safetensors"
     same = f"XLabs-AI/flux-controlnet-collections/{name} XLabs-AI/flux-controlnet-{word}-v3/{name}"
-    return _one("flux", task, name, 1_490_000_000, "", same, web_uis=("comfyui",), made_by=f"{task}_{word}")
+    return _one("flux", task, name, 1_490_000_000, "", same, web_uis=("comfyui",), made_by=made_by)
 
 
 _UNION_PRO = "9d03f63f36206bab2f36aed5cfedc8693c2881397534e9d5f9ae9a0a41362517"
@@ -131,7 +131,7 @@ _FLUX = (
         places(4_281_779_224, _UNION_PRO, f"Shakker-Labs/FLUX.1-dev-ControlNet-Union-Pro-2.0/{_HUB}"),
         "flux", ("canny", "softedge", "depth", "openpose", "gray"), ("comfyui", STUDIO),
     ),
-    *(_xlabs(task, word) for task, word in (("canny", "canny"), ("depth", "depth"), ("softedge", "hed"))),
+    *(_xlabs("canny", "canny"), _xlabs("depth", "depth"), _xlabs("softedge", "hed", "softedge_hed")),
     ControlNet(
         "flux_union_instantx.safetensors", 6_600_000_000, _INSTANTX,
         places(6_600_000_000, _INSTANTX, f"InstantX/FLUX.1-dev-Controlnet-Union/{_HUB}"),
