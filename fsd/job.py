@@ -26,7 +26,7 @@ class Control:
     """A ControlNet. model: a Diffusers folder, a file, or its name in the web UI's folder. image: a file to follow.
 
     start, end: the part of the steps that it acts on, 0 to 1. mode: what a union ControlNet should see the picture as
-    ("canny", "depth"...); others have but one.
+    ("canny", "depth"...); others have but one. low, high: Canny's thresholds, 0 to 255.
     """
 
     model: str
@@ -36,6 +36,8 @@ class Control:
     start: float = 0.0
     end: float = 1.0
     mode: str = ""
+    low: int = 100
+    high: int = 200
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,7 @@ def _value_faults(job: Job) -> list[str]:
         found += outside(f"the weight of the LoRA {lora.path}", lora.weight, -10, 10)
     for control in job.controls:
         found += outside(f"the weight of {control.model}", control.weight, 0, 10)
+        found += outside("a threshold", control.low, 0, 255) + outside("a threshold", control.high, 0, 255)
         if not 0 <= control.start < control.end <= 1:
             found.append(f"{control.model} acts from {control.start} to {control.end}, not a part of 0 to 1")
     return found

@@ -50,7 +50,7 @@ def test_euler_is_a_plain_diffusers_pipeline_with_automatic1111s_euler(engine: E
     plain.scheduler = diffusers.EulerDiscreteScheduler(
         beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, timestep_spacing="linspace"
     )
-    plain.set_progress_bar_config(disable=True)
+    plain.to("cpu", torch.float32).set_progress_bar_config(disable=True)
     drawn = plain(
         "a red cup", negative_prompt="blurry", num_inference_steps=4, guidance_scale=7.0, width=64, height=64,
         generator=torch.Generator().manual_seed(1),

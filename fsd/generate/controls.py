@@ -93,13 +93,13 @@ def control_arguments(model: Opened, pipeline: Any, controls: tuple[Control, ...
 
 
 def preprocessed(picture: Image.Image, control: Control) -> Image.Image:
-    """What the network sees of a picture: itself, its edges (Canny, 100 and 200) or its negative."""
+    """What the network sees of a picture: itself, its edges (Canny) or its negative."""
     if control.preprocessor == "invert":
         return ImageOps.invert(picture)
     if control.preprocessor == "canny":
         import cv2
 
-        return Image.fromarray(cv2.Canny(np.asarray(picture), 100, 200)).convert("RGB")
+        return Image.fromarray(cv2.Canny(np.asarray(picture), control.low, control.high)).convert("RGB")
     return picture
 
 

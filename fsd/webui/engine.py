@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,12 +52,17 @@ Event = Progress | Picture
 
 @dataclass(frozen=True)
 class State:
-    """What the engine does now. model: the one in memory, "" if none. job, progress: None while nothing is made."""
+    """What the engine does now. model: the one in memory, "" if none. job, progress: None while nothing is made.
+
+    since: `time.monotonic()` when the job began. made: its pictures that are done.
+    """
 
     model: str = ""
     job: Job | None = None
     progress: Progress | None = None
     waiting: int = 0
+    since: float = 0.0
+    made: int = 0
 
 
 class Engine:
@@ -198,7 +204,7 @@ class Engine:
             if not self._worker or not self._worker.running:
                 self._worker = WorkerProcess(self.root)
             self._previews = self._previews or Path(tempfile.mkdtemp(prefix="fsd-previews-"))
-            self._state = replace(self._state, job=job, progress=Progress(0, 0))
+            self._state = replace(self._state, job=job, progress=Progress(0, 0), since=time.monotonic(), made=0)
             worker = self._worker
         folders = {"outputs": str(self.outputs), "previews": str(self._previews)}
         worker.send({"do": "make", "id": number, "job": asdict(job), **folders})
@@ -210,6 +216,7 @@ class Engine:
         if kind == "error":
             raise from_json(record)
         if kind == "picture":
+            self._set(made=self._state.made + 1)
             return Picture(Path(record["path"]), record["infotext"], record["seed"])
         if kind == "text":
             progress = Progress(0, 0, text=record["text"])
