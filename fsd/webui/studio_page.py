@@ -1,0 +1,70 @@
+"""The studio's page: four tabs and what passes between them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from fsd.webui.engine import Engine
+from fsd.webui.guard_paths import LOGOUT
+from fsd.webui.studio_compare import CompareTab
+from fsd.webui.studio_create import CreateTab
+from fsd.webui.studio_filling import Filling, start_from
+from fsd.webui.studio_form import size_like
+from fsd.webui.studio_gallery import GalleryTab
+from fsd.webui.studio_look import TITLE
+from fsd.webui.studio_training import TrainingTab
+
+_TOP = (
+    f"<header id='top'><b>{TITLE}</b>"
+    f"<form method='post' action='{LOGOUT}'><button id='log-out'>Log out</button></form></header>"
+)
+
+
+def build_page(engine: Engine, thumbnails: Path, first: str = "") -> gr.Blocks:
+    """The page. thumbnails: a folder for small copies. first: the model chosen at the start, "" for the newest."""
+    filling = Filling(engine, first)
+    with gr.Blocks(title=TITLE, analytics_enabled=False) as page:
+        gr.HTML(_TOP, padding=False)
+        with gr.Tabs(elem_id="tabs") as tabs:
+            with gr.Tab("Create", id="create"):
+                create = CreateTab(engine)
+            with gr.Tab("Gallery", id="gallery") as gallery_tab:
+                gallery = GalleryTab(engine.outputs, thumbnails)
+            with gr.Tab("Compare", id="compare") as compare_tab:
+                compare = CompareTab(engine)
+            with gr.Tab("Training", id="training") as training_tab:
+                training = TrainingTab(engine.root)
+        form, model = create.fields.inputs(), create.fields.model
+        hidden: dict[str, Any] = {"show_progress": "hidden"}
+        page.load(filling.at_start, None, form, **hidden)
+        model.input(filling.for_model, model, form, **hidden)
+        gallery_tab.select(gallery.refresh, gallery.count, gallery.listed(), **hidden)
+        compare_tab.select(compare.refresh, compare.session, [compare.session, compare.none, compare.box], **hidden)
+        training_tab.select(training.refresh, training.session, training.shown(), **hidden)
+        back = {"fn": lambda: gr.update(selected="create"), "inputs": None, "outputs": tabs, **hidden}
+        gallery.use.click(filling.from_settings, gallery.infotext, form, **hidden).then(**back)
+        _wire_pictures(create, gallery, back)
+    return page
+
+
+def _wire_pictures(create: CreateTab, gallery: GalleryTab, back: dict[str, Any]) -> None:
+    """A picture as the start of another one: from the tab where it was made, from the gallery, from a file."""
+    form, size = create.fields.inputs(), create.fields.size
+    for tab in (create, gallery):
+        for button, mode in ((tab.start_from, "Image to image"), (tab.paint_in, "Inpainting")):
+            button.click(_starter(mode), [tab.chosen, size], form, show_progress="hidden").then(**back)
+    create.fields.init_image.upload(_like, [create.fields.init_image, size], size, show_progress="hidden")
+
+
+def _starter(mode: str) -> Any:
+    return lambda path, size: start_from(path, mode, size)
+
+
+def _like(path: str, size: str) -> str:
+    from PIL import Image
+
+    with Image.open(path) as image:
+        return size_like(*image.size, size)

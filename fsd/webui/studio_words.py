@@ -1,0 +1,28 @@
+"""What the studio says while it works and when something is wrong: one clear sentence, never a traceback."""
+
+from __future__ import annotations
+
+import html
+
+import gradio as gr
+
+from fsd.errors import FsdError
+
+
+def sentence(fault: FsdError) -> str:
+    """An error in one sentence: what failed, and what to do."""
+    return f"{fault.message}: {fault.hint}" if fault.hint else fault.message
+
+
+def shown(fault: FsdError) -> gr.Error:
+    """The error as the page shows it; the page reads it as HTML, so that nothing in it may be any."""
+    return gr.Error(html.escape(sentence(fault), quote=False), duration=15, print_exception=False)
+
+
+def bar(said: str = "", done: int = 0, total: int = 0, fault: FsdError | None = None) -> str:
+    """The line above the pictures, as HTML: how far it is, what is said, or what went wrong."""
+    if fault:
+        return f"<div id='bar' role='alert'><span class='fault'>{html.escape(sentence(fault))}</span></div>"
+    progress = f"<progress max='{total}' value='{done}'></progress>" if total else ""
+    text = said or (f"step {done} of {total}" if total else "")
+    return f"<div id='bar' role='status'>{progress}<span class='said'>{html.escape(text)}</span></div>"
