@@ -14,7 +14,7 @@ from dataclasses import asdict, is_dataclass
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
-from fsd import __version__, models, pipeline, upkeep
+from fsd import __version__, models, pipeline, serving, upkeep
 from fsd.data import session as sessions
 from fsd.data.session import Session
 from fsd.errors import FsdError, Interrupted
@@ -34,11 +34,11 @@ class UsageError(FsdError):
 def verbs() -> dict[str, Callable[..., Any]]:
     """The verbs by their names on the command line, the line of work first.
 
-    They are the public functions of `pipeline`, `upkeep` and `models` that give back a Result or a Session.
+    They are the public functions of `pipeline`, `upkeep`, `models` and `serving` that give back a Result or a Session.
     """
     return {
         name.replace("_", "-"): verb
-        for module in (pipeline, upkeep, models)
+        for module in (pipeline, upkeep, models, serving)
         for name, verb in vars(module).items()
         if inspect.isfunction(verb) and verb.__module__ == module.__name__ and not name.startswith("_")
         if verb.__annotations__.get("return") in ("Result", "Session")
@@ -82,6 +82,8 @@ def _run(arguments: list[str]) -> int:
 def _options(arguments: list[str]) -> dict[str, Any]:
     """The parsed command line; a verb's list of texts may stand before or after its options, or both."""
     parser = _parser()
+    if "-".join(arguments[:2]) in verbs():  # `fsd webui launch` is `fsd webui-launch`
+        arguments = ["-".join(arguments[:2]), *arguments[2:]]
     found, rest = parser.parse_known_args(arguments)
     options = vars(found)
     several = [p.name for p in _parameters(verbs()[options["verb"]]) if p.kind is p.VAR_POSITIONAL]

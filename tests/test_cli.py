@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from fsd import __main__, __version__, models, pipeline, upkeep
+from fsd import __main__, __version__, models, pipeline, serving, upkeep
 from fsd.data.session import Session
 from fsd.errors import Interrupted
 from fsd.runtime import report
@@ -23,6 +23,7 @@ VERBS = [
     "save-ckpt", "generate", "score", "demo", "change-settings", "crop-photo", "plot-loss", "show-session",
     "list-sessions", "export-session", "import-session", "remove-session", "free-drive-space",
     "families", "base-model", "convert", "inspect",
+    "webui-install", "webui-launch", "controlnet-list", "controlnet-add",
 ]  # fmt: skip
 CODES = {"usage", "machine", "download", "session", "recipe", "weights", "training", "interrupted"}
 
@@ -74,7 +75,7 @@ def test_help_lists_every_verb_in_order_with_one_line(fsd: Fsd) -> None:
 def test_the_notebook_and_the_command_line_have_the_same_verbs() -> None:
     for name, verb in __main__.verbs().items():
         assert getattr(sys.modules[verb.__module__], name.replace("-", "_")) is verb
-        assert verb.__module__ in (pipeline.__name__, upkeep.__name__, models.__name__)
+        assert verb.__module__ in (pipeline.__name__, upkeep.__name__, models.__name__, serving.__name__)
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import signal
 import subprocess
@@ -9,33 +11,29 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from http.cookiejar import CookieJar
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import HTTPCookieProcessor, Request, build_opener
 
 import pytest
+from micro import parts_of
+from stand_in_server import FATAL, PHASES, STAND_IN, server
 
-from fsd.errors import MachineError
-from fsd.webui.logs import Fatal, Log, Phase, fatal_of, phase_of, redacted
+from fsd.data.session import Session
+from fsd.errors import MachineError, RecipeError, SessionError
+from fsd.webui import running
+from fsd.webui.flavors import Flavor
+from fsd.webui.install import Installed
+from fsd.webui.launch import launch_webui
+from fsd.webui.logs import Log, fatal_of, phase_of, redacted
+from fsd.webui.running import WebUI
 from fsd.webui.server import Server, free_port, status_of
 from fsd.webui.supervisor import Supervisor
-
-STAND_IN = Path(__file__).with_name("webui_stand_in.py")
-PHASES = (
-    Phase(r"^Launching Web UI", "starting"),
-    Phase(r"^Loading weights \[\w+\] from .*/(?P<name>[^/]+)$", "loading {name}"),
-)
-FATAL = (
-    Fatal(r"numpy\.dtype size changed", "its packages do not fit", "install again"),
-    Fatal(r"Couldn't clone (?P<what>.+)\.", "{what} could not be fetched", "check the network"),
-    Fatal(r"CUDA out of memory", "the GPU's memory is full", "medvram"),
-    Fatal(r"Stable diffusion model failed to load", "the model is broken", "another model"),
-    Fatal(r"Cannot add middleware", "asked too early", "again"),
-)
-
-
-def server(scenario: str, port: int, folder: Path, *arguments: str) -> Server:
-    command = (sys.executable, str(STAND_IN), scenario, "--port", str(port), *arguments)
-    environment = {"PATH": os.environ["PATH"], "PYTHONUNBUFFERED": "1"}
-    return Server("Stand-in", command, environment, port, PHASES, r"^Startup time:", FATAL, "/internal/ping", folder)
+from fsd.weights.ckpt import save_ckpt
 
 
 def until(true: Callable[[], object], seconds: float = 20) -> None:
@@ -188,7 +186,7 @@ PARENT = """
 import sys, time
 from pathlib import Path
 sys.path[:0] = [{tests!r}, {root!r}]
-from test_launch import server
+from stand_in_server import server
 from fsd.webui.supervisor import Supervisor
 ui = Supervisor(lambda port: server("daemon", port, Path({folder!r})), Path({folder!r}) / "it.log", lambda port: None)
 ui.start()
@@ -257,3 +255,240 @@ def test_records_are_filled_in_and_the_first_wins() -> None:
     found = fatal_of(lines[:1], FATAL)
     assert found is not None
     assert found.message == "CLIP could not be fetched"
+
+
+# --- the whole chain -------------------------------------------------------------------------------------------------
+
+
+class Machine:
+    """A machine on which the stand-in is installed as AUTOMATIC1111, or nothing is."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder, self.app = folder, folder / "app"
+        self.app.mkdir()
+        self.model = folder / "models" / "my.safetensors"
+        monkeypatch.setenv("FSD_WEBUI_HOME", str(folder / "software"))
+        monkeypatch.setattr("fsd.webui.install.find_installed", self.find_installed)
+        monkeypatch.setattr("fsd.webui.models._write_sidecar", lambda file, chosen: None)
+        self.installed: list[str] = []
+
+    def install(self, scenario: str) -> None:
+        code = f"import runpy, sys\nsys.argv[1:1] = [{scenario!r}]\nrunpy.run_path({str(STAND_IN)!r}, run_name='__main__')\n"
+        (self.app / "launch.py").write_text(code)
+        self.installed = ["a1111"]
+
+    def find_installed(self, flavor: Flavor) -> Installed | None:
+        return Installed(flavor, self.app, Path(sys.executable), {}) if flavor.name in self.installed else None
+
+    def launch(self, model: str = "", tunnel: str = "none", **more: Any) -> WebUI:
+        return launch_webui(model, tunnel, root=str(self.folder), **more)
+
+
+@pytest.fixture
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
+    before = below(os.getpid())
+    yield Machine(tmp_path, monkeypatch)
+    if running._current:
+        running._current.stop()
+    until(lambda: below(os.getpid()) <= before)  # nothing is left, whatever happened
+
+
+def below(process: int) -> set[int]:
+    children = [
+        int(pid) for path in Path(f"/proc/{process}/task").glob("*/children") for pid in path.read_text().split()
+    ]
+    return {pid for pid in children if alive(pid)}
+
+
+def get(url: str, headers: dict[str, str] | None = None, opener: Any = None) -> tuple[int, str]:
+    opener = opener or build_opener()
+    try:
+        with opener.open(Request(url, headers=headers or {}), timeout=20) as answer:
+            return answer.status, answer.read().decode()
+    except HTTPError as refused:
+        return refused.code, refused.read().decode()
+
+
+def test_the_whole_chain(machine: Machine, micro_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_ckpt(parts_of(micro_model), machine.model)
+    machine.install("ready")
+    with machine.launch(str(machine.model), flags="--theme dark") as ui:
+        said = capsys.readouterr().out.splitlines()
+        assert said[0] == "web UI: AUTOMATIC1111 1.10.1"
+        assert "  --use-cpu all: there is no GPU: slow, but it draws" in said
+        assert "  model: my.safetensors (Stable Diffusion 1.5)" in said
+        assert f"AUTOMATIC1111 is ready: {ui.url}" in said
+        assert f"log in (this link opens once): {ui.login_link}" in said
+        assert said.index("  starting Python and PyTorch") < said.index(f"AUTOMATIC1111 is ready: {ui.url}")
+        assert get(ui.url)[0] == 401
+        assert get(f"{ui.url}/sdapi/v1/cmd-flags")[0] == 401
+        browser = build_opener(HTTPCookieProcessor(CookieJar()))
+        assert "<gradio-app>" in get(ui.login_link, opener=browser)[1]
+        assert get(ui.login_link)[0] == 401, "it opens once"
+        assert "<gradio-app>" in get(ui.new_login_link(), opener=build_opener(HTTPCookieProcessor(CookieJar())))[1]
+
+        basic = {"Authorization": "Basic " + base64.b64encode(f"{ui.user}:{ui.password}".encode()).decode()}
+        seen = json.loads(get(f"{ui.url}/sdapi/v1/cmd-flags", basic)[1])
+        assert {"--api", "--server-name=127.0.0.1", "--no-download-sd-model", "--ckpt", "--data-dir"} < set(
+            seen["argv"]
+        )
+        assert seen["argv"][-2] == "--port"
+        assert "--theme" in seen["argv"]
+        assert Path(seen["argv"][seen["argv"].index("--ckpt") + 1]).samefile(machine.model)
+        assert seen["environment"]["MPLBACKEND"] == "Agg"
+        everything = json.dumps(seen) + repr(ui) + ui.logs(500) + "".join(map(str, processes()))
+        assert ui.password not in everything
+        assert ui.login_link.partition("token=")[2] not in everything
+
+        before = seen["argv"][-1]
+        ui.restart()
+        assert "<gradio-app>" in get(ui.url, opener=browser)[1], "who was logged in still is"
+        assert json.loads(get(f"{ui.url}/sdapi/v1/cmd-flags", basic)[1])["argv"][-1] != before
+        assert "Startup time" in ui.logs(1)
+        assert "Startup time" in (machine.folder / "WebUI" / "a1111" / "logs" / "webui.log").read_text()
+        assert ui.login_link in ui._repr_html_()
+    assert get_nothing(ui.url)
+    assert "stopped" in repr(ui)
+    with pytest.raises(MachineError, match="does not run any more"):
+        ui.new_login_link()
+
+
+def processes() -> list[bytes]:
+    """Command lines and environments of all our children."""
+    found = []
+    for pid in below(os.getpid()):
+        for name in ("cmdline", "environ"):
+            with suppress(OSError):
+                found.append(Path(f"/proc/{pid}/{name}").read_bytes())
+    return found
+
+
+def get_nothing(url: str) -> bool:
+    return status_of(url) == 0
+
+
+@pytest.mark.parametrize(
+    ("scenario", "message", "hint"),
+    [
+        ("killed", "AUTOMATIC1111: the system killed it", "more memory"),
+        ("clone refused", r"it could not clone Stable Diffusion\.", "run the installation again"),
+        ("numpy", "an extension replaced its NumPy", "run the installation again"),
+        ("cuda memory", "the GPU's memory is full", "--medvram"),
+        ("no gpu", "PyTorch cannot use a GPU here", "choose a runtime with a GPU"),
+    ],
+)
+def test_what_the_flavor_knows_of_deaths(
+    machine: Machine, micro_model: Path, scenario: str, message: str, hint: str
+) -> None:
+    save_ckpt(parts_of(micro_model), machine.model)
+    machine.install(scenario)
+    with pytest.raises(MachineError, match=message) as caught:
+        machine.launch(str(machine.model))
+    assert hint in caught.value.hint
+    assert "its last lines:\n    " in caught.value.message
+
+
+def test_a_model_that_does_not_load_is_said_and_the_web_ui_stays(
+    machine: Machine, micro_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_ckpt(parts_of(micro_model), machine.model)
+    machine.install("broken model")
+    with machine.launch(str(machine.model)) as ui:
+        assert ui.running
+        assert "note: the model file is broken; what to do: look at what the file is" in capsys.readouterr().out
+
+
+def test_a_second_launch_ends_the_first(machine: Machine, micro_model: Path) -> None:
+    save_ckpt(parts_of(micro_model), machine.model)
+    machine.install("ready")
+    first = machine.launch(str(machine.model))
+    second = machine.launch()
+    assert not first.running
+    assert second.running
+    assert get_nothing(first.url)
+
+
+def test_nothing_starts_for_a_wish_that_cannot_be_met(
+    machine: Machine, micro_session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "start_proxy", lambda title: pytest.fail("it was started"))
+    for wish, kind, message in [
+        ({"ui": "a1112"}, RecipeError, "ui is 'a1112'"),
+        ({"tunnel": "wormhole"}, RecipeError, "tunnel is 'wormhole'"),
+        ({"flags": "--share"}, RecipeError, "past the lock"),
+        ({"model": "nobody"}, RecipeError, "there is no model 'nobody'"),
+        ({"model": "sd15", "ui": "a1111"}, MachineError, "AUTOMATIC1111 is not installed here"),
+        ({"model": "flux-dev", "ui": "a1111"}, RecipeError, "a1111 cannot run FLUX"),
+    ]:
+        with pytest.raises(kind, match=message):
+            machine.launch(**wish)
+    machine.install("ready")
+    with pytest.raises(RecipeError, match="no model is chosen, and there is none in"):
+        machine.launch(ui="a1111")
+    with pytest.raises(SessionError, match="no trained model yet"):
+        machine.launch("cup", ui="a1111")
+
+
+def test_the_studio_is_there_when_nothing_else_is(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = []
+
+    def studio_server(root: Path, port: int, model: str) -> Server:
+        asked.append((root, model))
+        return server("ready", port, machine.folder)
+
+    monkeypatch.setitem(sys.modules, "fsd.webui.studio_server", SimpleNamespace(studio_server=studio_server))
+    with machine.launch("sd15"):
+        assert "web UI: the studio (no installed web UI runs Stable Diffusion 1.5)" in capsys.readouterr().out
+        assert asked[-1] == (machine.folder, "sd15")
+        assert (machine.folder / "WebUI" / "studio" / "logs" / "webui.log").is_file()
+    machine.install("ready")
+    with machine.launch("flux-dev"):
+        assert asked[-1] == (machine.folder, "flux-dev")
+
+
+def test_colab_asks_for_paid_units(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fsd.runtime.colab.in_colab", lambda: True)
+    with pytest.raises(RecipeError, match="Colab forbids web UIs on its free tier") as caught:
+        machine.launch("sd15")
+    assert "'Generate'" in caught.value.hint
+    assert "paid_units" in caught.value.hint
+    with pytest.raises(RecipeError, match="ui is 'x'"):
+        machine.launch("sd15", ui="x", paid_units=True)
+
+
+IN_A_TERMINAL = """
+import os, sys
+from pathlib import Path
+from types import SimpleNamespace
+sys.path[:0] = [{tests!r}, {root!r}]
+from stand_in_server import server
+sys.modules["fsd.webui.studio_server"] = SimpleNamespace(
+    studio_server=lambda root, port, model: server("ready", port, Path.cwd()))
+from fsd.__main__ import main
+sys.exit(main(["webui", "launch", "--model", "sd15", "--ui", "studio", "--tunnel", "none", "--root", ".", *sys.argv[1:]]))
+"""
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_in_a_terminal_it_runs_until_ctrl_c(tmp_path: Path, as_json: bool) -> None:
+    code = IN_A_TERMINAL.format(tests=str(STAND_IN.parent), root=str(STAND_IN.parents[1]))
+    command = [sys.executable, "-c", code, *(["--json"] if as_json else [])]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    child = subprocess.Popen(command, cwd=tmp_path, **streams)  # type: ignore[call-overload]
+    people = child.stderr if as_json else child.stdout
+    said = []
+    while (line := people.readline()) and "Ctrl-C ends it" not in line:
+        said.append(line)
+    assert any("log in (this link opens once): http://127.0.0.1:" in line for line in said), (said, child.stderr)
+    children = below(child.pid)
+    child.send_signal(signal.SIGINT)
+    out, _ = child.communicate(timeout=30)
+    assert child.returncode == 0
+    assert not any(alive(pid) for pid in children)
+    if as_json:
+        result = json.loads(out)
+        assert result["url"].startswith("http://127.0.0.1:")
+        assert result["ui"] == "Stand-in"
+        assert "token" not in out

@@ -8,6 +8,7 @@ time:" kills the server ("Cannot add middleware"). GET /stand-in/die?how=NAME ma
 
 from __future__ import annotations
 
+import argparse
 import base64
 import json
 import os
@@ -67,8 +68,11 @@ def say(text: str) -> None:
 
 def main(scenario: str, arguments: list[str]) -> None:
     """Play a scenario: "ready", "slow", "killed", "port busy", "broken model", "daemon", "stubborn" or one of ENDS."""
-    options = dict(zip(arguments[::2], arguments[1::2], strict=False))
-    port, ckpt = int(options.get("--port", "7860")), options.get("--ckpt", "/models/none.safetensors")
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", type=int, default=7860)
+    parser.add_argument("--ckpt", default="/models/none.safetensors")
+    options = parser.parse_known_args(arguments)[0]
+    port, ckpt = options.port, options.ckpt
     say(HEAD)
     say(LAUNCHING.format(arguments=" ".join(arguments)))
     if scenario in ENDS:

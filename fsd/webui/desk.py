@@ -9,16 +9,24 @@ local disk, the desk, whose entries lead there. Nothing is there twice but what 
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fsd.errors import MachineError
 from fsd.runtime import colab, report
-from fsd.runtime.files import replacing
+from fsd.runtime.files import replacing, write_json
 
-MODELS = ("Stable-diffusion", "Lora", "VAE", "ControlNet")
+PREPROCESSORS = "ControlNetPreprocessor"
+MODELS = ("Stable-diffusion", "Lora", "VAE", "ControlNet", PREPROCESSORS)
+_PREPROCESSORS_FLAG = {
+    "a1111": "--controlnet-annotator-models-path",
+    "forge": "--controlnet-preprocessor-models-dir",
+}
 _OWN = ("Stable-diffusion", "Lora")
 """Where the desk adds links of its own; people's folder of that name is linked inside."""
 
@@ -41,13 +49,23 @@ class Desk:
         """The local folder in which the web UI looks for checkpoints."""
         return self.folder / "models" / "Stable-diffusion"
 
+    @staticmethod
+    def controlnets(root: Path) -> Path:
+        """Where ControlNets are kept, for all web UIs."""
+        return root / "WebUI" / "models" / "ControlNet"
+
+    @staticmethod
+    def preprocessors(root: Path) -> Path:
+        """Where the weights of their preprocessors are kept."""
+        return root / "WebUI" / "models" / PREPROCESSORS
+
     @property
     def loras(self) -> Path:
         """The local folder in which it looks for LoRAs."""
         return self.folder / "models" / "Lora"
 
-    def lay_out(self, extensions: Path | None = None) -> None:
-        """Make the folders and the links; links that lead nowhere go. extensions: the web UI's own folder of them."""
+    def lay_out(self) -> None:
+        """Make the folders and the links; links that lead nowhere go."""
         shared = self.root / "WebUI"
         try:
             for folder in (
@@ -64,8 +82,6 @@ class Desk:
                     link(folder, self.folder / "models" / folder.name)
             link(shared / "embeddings", self.folder / "embeddings")
             link(self.kept / "outputs", self.folder / "outputs")
-            if extensions and extensions.is_dir():
-                link(extensions, self.folder / "extensions")
         except OSError as fault:
             hint = "check permissions and free space, or name another folder as root"
             raise MachineError(f"the web UI's folders cannot be made: {fault}", hint) from None
@@ -73,9 +89,26 @@ class Desk:
             if path.is_symlink() and not path.exists():
                 path.unlink()
 
-    def flags(self) -> list[str]:
+    def has_checkpoint(self) -> bool:
+        """Whether there is any model that the web UI could open."""
+        found = (name for _, _, names in os.walk(self.checkpoints, followlinks=True) for name in names)
+        return any(Path(name).suffix in (".safetensors", ".ckpt") for name in found)
+
+    def settle(self, values: Mapping[str, Any]) -> None:
+        """Put settings into the web UI's own file where people have not chosen them yet."""
+        path = self.kept / "config.json"
+        try:
+            before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+            if missing := {name: value for name, value in values.items() if name not in before}:
+                write_json(path, before | missing)
+        except (OSError, ValueError, TypeError) as fault:
+            report.say(f"  {path} is left as it is: {fault}")
+
+    def flags(self, flavor: str) -> list[str]:
         """The arguments that show the web UI its desk."""
+        helpers = _PREPROCESSORS_FLAG.get(flavor)
         return [
+            *((helpers, str(self.preprocessors(self.root))) if helpers else ()),
             *("--data-dir", str(self.folder)),
             *("--ui-settings-file", str(self.kept / "config.json")),
             *("--ui-config-file", str(self.kept / "ui-config.json")),

@@ -36,6 +36,7 @@ class Life:
         self._changed = threading.Condition()
         self._heard = time.monotonic()
         self._told: set[str] = set()
+        self._faults: list[str] = []
         self._child = subprocess.Popen(
             [sys.executable, "-I", str(_KEEPER), *server.command],
             stdin=subprocess.PIPE,
@@ -62,6 +63,8 @@ class Life:
                 self._changed.wait(left)
         if not self.ready or not self._answers():
             raise self.death()
+        for text in self._faults:  # it lives with them
+            self._tell(text)
 
     def death(self) -> MachineError:
         """Why it ended, or does not get ready: what, its last lines, what to do."""
@@ -90,16 +93,22 @@ class Life:
             threading.Thread(target=self._ended, args=(self,), daemon=True).start()
 
     def _take(self, line: str) -> None:
-        known = fatal_of([line], self.server.fatal) if self.ready else None
-        text = f"{known.message}; what to do: {known.hint}" if known else phase_of(line, self.server.phases)
-        if text and text not in self._told and not self.stopping:
-            self._told.add(text)
-            report.say(f"  {text}")
+        if known := fatal_of([line], self.server.fatal):
+            text = f"note: {known.message}; what to do: {known.hint}"
+            self._tell(text) if self.ready else self._faults.append(text)
+        elif text := phase_of(line, self.server.phases):
+            self._tell(text)
         with self._changed:
             self._heard = time.monotonic()
             if re.search(self.server.ready, line):
                 self.ready = True
                 self._changed.notify_all()
+
+    def _tell(self, text: str) -> None:
+        """Say it to people, once in this life."""
+        if text not in self._told and not self.stopping:
+            self._told.add(text)
+            report.say(f"  {text}")
 
     def _answers(self) -> bool:
         """Whether the server answers in time; asked only now, as a request in the midst of starting can kill it."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import socket
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import Path
 from urllib.error import HTTPError
+from urllib.parse import urlsplit
 from urllib.request import ProxyHandler, Request, build_opener
 
 from fsd.webui.logs import Fatal, Phase
@@ -46,12 +48,18 @@ def is_free(port: int) -> bool:
 
 
 def status_of(url: str, headers: dict[str, str] | None = None) -> int:
-    """The HTTP status that an address of this machine answers with, never through a proxy of the system's; 0 for none."""
+    """The HTTP status that an address answers with; 0 for no answer."""
+    return headers_of(url, headers or {})[0]
+
+
+def headers_of(url: str, headers: dict[str, str]) -> tuple[int, dict[str, str]]:
+    """(status, headers by lower-case name) of the answer to a GET; (0, {}) for none. This machine is asked directly."""
+    handlers = [ProxyHandler({})] if urlsplit(url).hostname == "127.0.0.1" else []
     try:
-        with build_opener(ProxyHandler({})).open(Request(url, headers=headers or {}), timeout=_TIMEOUT_S) as answer:
-            return int(answer.status)
+        with build_opener(*handlers).open(Request(url, headers=headers), timeout=_TIMEOUT_S) as answer:
+            return int(answer.status), {name.lower(): value for name, value in answer.headers.items()}
     except HTTPError as refused:
         refused.close()
-        return refused.code
-    except OSError:  # URLError and a connection that broke
-        return 0
+        return refused.code, {name.lower(): value for name, value in refused.headers.items()}
+    except (OSError, HTTPException):  # URLError, and a connection that broke
+        return 0, {}

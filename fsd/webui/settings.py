@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fsd.errors import MachineError, RecipeError
 
@@ -106,6 +107,8 @@ REFUSED = {
     "--ui-settings-file": "models, pictures and settings lie in the folder WebUI; see fsd webui-launch --help",
 }
 """Flags that are not taken, and why; also what begins like them, as the web UI completes shortened flags."""
+_FIRST_SETTINGS = {"sd2": {"upcast_attn": True}}
+"""By layout: the attention of SD 2 overflows in fp16."""
 _WHOLE = ("--api",)
 """Flags that only look like the beginning of a refused one."""
 _GROUPS = (
@@ -153,6 +156,11 @@ def chosen_flags(now: Situation, flavor: str, wanted: str = "") -> tuple[list[st
             flags += choice.flags
             lines.append(f"{' '.join(choice.flags)}: {_filled(choice.why, now)}")
     return [*flags, *own], [*lines, *([f"{' '.join(own)}: as you wish"] if own else [])]
+
+
+def first_settings(now: Situation) -> dict[str, Any]:
+    """Settings for the web UI's own file that the model needs and people have not chosen yet."""
+    return dict(_FIRST_SETTINGS.get(now.layout, {})) if now.card else {}
 
 
 def own_flags(wanted: str) -> list[str]:

@@ -1,0 +1,110 @@
+"""Verbs around the web UI: installed, given ControlNets, opened with a model at a link that only you can open."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fsd import pipeline
+from fsd.data.session import Session
+from fsd.errors import MachineError, RecipeError
+from fsd.needs import root_folder
+from fsd.runtime import report
+from fsd.runtime.report import Result
+
+if TYPE_CHECKING:
+    from fsd.webui.running import WebUI
+
+
+class NotLaunched:
+    """What a notebook holds as its web UI before one is launched: any use of it says which cell comes first."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # notebooks look for _repr_html_ and the like
+            raise AttributeError(name)
+        raise MachineError("no web UI runs", "run the cell 'Launch web UI' first: launch_webui")
+
+
+def webui_install(ui: str = "a1111") -> Result:
+    """Install AUTOMATIC1111 with ControlNet, or Forge, with an environment of its own. Run again, it checks and repairs.
+
+    The studio needs no installation: it is part of fsd.
+    ui: a1111 or forge.
+    """
+    from fsd.webui.flavors import get_flavor
+    from fsd.webui.install import install
+
+    found = install(get_flavor(ui))
+    text = f"{found.flavor.title} {found.flavor.version}: {found.folder}"
+    return Result(text, ui=ui, version=found.flavor.version, folder=str(found.folder), python=str(found.python))
+
+
+def webui_launch(
+    model: str = "", tunnel: str = "auto", ui: str = "", flags: str = "", root: str = "", paid_units: bool = False
+) -> Result:
+    """Open a model in a web UI, at a link that only you can open, until Ctrl-C.
+
+    model: a session (cup, cup@unet-000500, cup@base), a file or folder, a family, OWNER/NAME on the hub, or a link.
+    tunnel: auto, colab, cloudflared, cloudflared-named, ngrok, gradio, localtunnel, or none: this machine only.
+    ui: a1111, forge or studio (default: an installed one that runs the model, else the studio).
+    flags: for AUTOMATIC1111 or Forge, such as "--medvram"; "!--medvram" takes one away that fsd chose.
+    root: the folder that holds Fast-Dreambooth/ and WebUI/ (default: My Drive on Colab, else FSD_HOME or here).
+    paid_units: on Colab: say that your account has paid compute units. Its free tier forbids web UIs.
+    """
+    began = time.monotonic()
+    with launch_webui(model, tunnel, ui, flags, root, paid_units) as running:
+        ready_s = round(time.monotonic() - began, 1)
+        report.say("Ctrl-C ends it")
+        try:
+            running.wait()
+        except KeyboardInterrupt:
+            report.say("stopping")
+    ran_s = round(time.monotonic() - began - ready_s, 1)
+    return Result(
+        f"{running.title} ran for {ran_s:.0f} s", ui=running.title, url=running.url, ready_s=ready_s, ran_s=ran_s
+    )
+
+
+def launch_webui(
+    model: str = "", tunnel: str = "auto", ui: str = "", flags: str = "", root: str = "", paid_units: bool = False
+) -> WebUI:
+    """The same for notebooks: the web UI as an object, as soon as it is ready. A session's CKPT is written first if need be."""
+    from fsd.webui.launch import launch_webui as launch
+
+    def save(session: Session, step: str) -> Path:
+        return Path(pipeline.save_ckpt(session, step=step)["ckpt"])
+
+    return launch(model, tunnel, ui, flags, root, paid_units, save)
+
+
+def controlnet_list(family: str = "") -> Result:
+    """List the ControlNets that fsd can fetch: task, file, size, preprocessor, web UIs.
+
+    family: only those that fit it.
+    """
+    from fsd.webui.controlnet import HEAD, list_controlnets, rows
+
+    found = list_controlnets(family)
+    return Result(report.table(rows(found), HEAD), controlnets=[asdict(one) for one in found])
+
+
+def controlnet_add(what: str, model: str, root: str = "") -> Result:
+    """Add a ControlNet that fits a model, with what its preprocessor needs; what is there already stays.
+
+    what: a task such as canny (fsd controlnet-list shows them), or one of your own: a file, a folder, OWNER/NAME on the hub, or
+    a link.
+    model: the model that it is for: a session, a family such as sdxl, a file or folder.
+    root: as for webui-launch.
+    """
+    from fsd.webui.controlnet import add_controlnet
+    from fsd.webui.desk import Desk
+    from fsd.webui.models import find_model
+
+    home = root_folder(root)
+    family = find_model(model, home).family
+    if family is None:
+        raise RecipeError("no model is named", "name the session or the family that the ControlNet is for")
+    path = add_controlnet(what, family.name, Desk.controlnets(home), Desk.preprocessors(home))
+    return Result(f"{path} (for {family.title})", path=str(path), family=family.name)
