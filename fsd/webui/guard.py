@@ -10,6 +10,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import math
 import secrets
 import time
 from collections import deque
@@ -90,7 +91,7 @@ class Guard:
         return Visitor(address, path, session, by_password)
 
     def _session(self, asked: Asked, address: Address) -> bytes | None:
-        keys = [_sha256(value) for value in cookies(asked.pairs, self.cookie_name(address))[:4]]
+        keys = [_sha256(value) for value in cookies(asked.pairs, self.cookie_name(address))[:16]]
         return next((key for key in keys if self._sessions.get(key, 0.0) > self._clock()), None)
 
     def _knows_password(self, asked: Asked) -> bool:
@@ -151,7 +152,7 @@ class Guard:
 
     def _refuse_if_too_fast(self, client: str) -> None:
         if wait_s := self._tries.wait_s(client):
-            raise Refused(429, f"Too many wrong tries. Wait for {wait_s:.0f} seconds.", wait_s)
+            raise Refused(429, f"Too many wrong tries. Wait for {math.ceil(wait_s)} seconds.", wait_s)
 
 
 def _sha256(text: str) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 
 import aiohttp
 from aiohttp import WSMsgType, web
@@ -17,6 +16,7 @@ from fsd.webui.proxy_relay import UpstreamLost, upstream_url
 LARGEST_MESSAGE_BYTES = 256 * 2**20
 """AUTOMATIC1111's page sends and gets pictures as text in one message."""
 _CLOSE_S = 5.0
+_GONE = (1011, b"the other side is gone")
 _HANDSHAKE = {"sec-websocket-key", "sec-websocket-version", "sec-websocket-extensions", "sec-websocket-accept",
               "sec-websocket-protocol"}  # fmt: skip
 _Socket = web.WebSocketResponse | aiohttp.ClientWebSocketResponse
@@ -61,38 +61,30 @@ async def relay_socket(
 
 async def _join(browser: web.WebSocketResponse, upstream: aiohttp.ClientWebSocketResponse) -> None:
     ways = [asyncio.create_task(_pass_on(browser, upstream)), asyncio.create_task(_pass_on(upstream, browser))]
+    code, text = _GONE
     try:
-        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        ended, _ = await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        code, text = next((way.result() for way in ended if not way.exception()), _GONE)
     finally:
         for way in ways:
             way.cancel()
         await asyncio.gather(*ways, return_exceptions=True)
-        with suppress(Exception):
-            await browser.close(code=aiohttp.WSCloseCode.GOING_AWAY)
+        closing = (side.close(code=code, message=text) for side in (upstream, browser))
+        await asyncio.gather(*closing, return_exceptions=True)
 
 
-async def _pass_on(source: _Socket, sink: _Socket) -> None:
-    """Send on what comes from `source` until it closes, then close `sink` in the same way."""
+async def _pass_on(source: _Socket, sink: _Socket) -> tuple[int, bytes]:
+    """Send on what comes from `source` until it closes; return the code and the text that both are to close with."""
     send: dict[WSMsgType, Callable[..., Awaitable[None]]] = {
         WSMsgType.TEXT: sink.send_str,
         WSMsgType.BINARY: sink.send_bytes,
         WSMsgType.PING: sink.ping,
         WSMsgType.PONG: sink.pong,
     }
-    while True:
-        message = await source.receive()
-        if message.type in send:
-            await send[message.type](message.data)
-            continue
-        code, text = _closing(source, message)
-        await sink.close(code=code, message=text)
-        return
-
-
-def _closing(source: _Socket, message: aiohttp.WSMessage) -> tuple[int, bytes]:
-    """The code and the text to close with; 1005 and 1006 mean that none was sent and are never sent themselves."""
-    if message.type is WSMsgType.CLOSE:
-        code = message.data if message.data and message.data not in (1005, 1006) else 1000
-        return code, (message.extra or "").encode()
-    too_big = source.close_code == aiohttp.WSCloseCode.MESSAGE_TOO_BIG
-    return (1009, b"") if too_big else (1011, b"the other side is gone")
+    while (message := await source.receive()).type in send:
+        await send[message.type](message.data)
+    if message.type is not WSMsgType.CLOSE:
+        return (1009, b"") if source.close_code == 1009 else _GONE
+    # 1005 and 1006 mean that none was sent, and are never sent themselves (RFC 6455, 7.4.1)
+    code = message.data if message.data and message.data not in (1005, 1006) else 1000
+    return code, (message.extra or "").encode()

@@ -1,0 +1,581 @@
+"""The lock on the whole chain: a client, the proxy's own process, and a web UI that would serve everything."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import os
+import re
+import select
+import socket
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from upstream import PATIENCE_S, SECRET_PAGE, Seen, Upstream
+from web_ui_paths import CLOSED_PATHS, PATHS, SOCKET_PATHS
+
+from fsd.errors import MachineError
+from fsd.webui.proxy_process import ProxyProcess, start_proxy
+
+PUBLIC = "some-words.trycloudflare.com"
+PAGE = {"Accept": "text/html,*/*;q=0.8"}
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[tuple[ProxyProcess, Upstream]]:
+    upstream = Upstream()
+    proxy = start_proxy("Test UI")
+    proxy.set_public(f"https://{PUBLIC}")
+    yield proxy, upstream
+    proxy.stop()
+    upstream.stop()
+
+
+@pytest.fixture
+def upstream(running: tuple[ProxyProcess, Upstream]) -> Upstream:
+    running[1].seen.clear()
+    running[1].left.clear()
+    running[1].arrived.clear()
+    return running[1]
+
+
+@pytest.fixture
+def proxy(running: tuple[ProxyProcess, Upstream], upstream: Upstream) -> ProxyProcess:
+    running[0].set_upstream(upstream.port)
+    return running[0]
+
+
+@pytest.fixture
+def cookie(proxy: ProxyProcess) -> str:
+    return log_in(proxy)
+
+
+class Answer:
+    def __init__(self, response: http.client.HTTPResponse) -> None:
+        self.status, self.headers, self.body = response.status, response.headers, response.read()
+        self.text = self.body.decode(errors="replace")
+
+
+def ask(
+    proxy: ProxyProcess, path: str, method: str = "GET", body: Any = None, headers: dict[str, str] | None = None
+) -> Answer:
+    with closing(http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=PATIENCE_S)) as connection:
+        connection.request(method, path, body, headers or {})
+        return Answer(connection.getresponse())
+
+
+def log_in(proxy: ProxyProcess, **headers: str) -> str:
+    answer = ask(proxy, proxy.login_path(), headers=headers)
+    assert answer.status == 303
+    return answer.headers["Set-Cookie"].partition(";")[0]
+
+
+def basic(proxy: ProxyProcess, password: str = "") -> str:
+    return "Basic " + base64.b64encode(f"{proxy.user}:{password or proxy.password}".encode()).decode()
+
+
+def raw(proxy: ProxyProcess, request: bytes) -> bytes:
+    """What comes back for bytes sent as they are, until the proxy closes; one that waits for more is told the end."""
+    found = b""
+    with closing(socket.create_connection(("127.0.0.1", proxy.port), 1)) as connection:
+        connection.sendall(request)
+        for end in (False, True):
+            with suppress(TimeoutError, ConnectionResetError):
+                if end:
+                    connection.shutdown(socket.SHUT_WR)
+                while chunk := connection.recv(65536):
+                    found += chunk
+                break
+    return found
+
+
+def status_of(answer: bytes) -> int:
+    return int(answer.split(b" ", 2)[1]) if answer.startswith(b"HTTP/1.") else 0
+
+
+# strangers
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS"])
+def test_no_known_path_answers_a_stranger(proxy: ProxyProcess, upstream: Upstream, method: str) -> None:
+    found = {}
+    with closing(http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=PATIENCE_S)) as connection:
+        for path in [*PATHS, *CLOSED_PATHS]:
+            connection.request(method, path, b"{}" if method in ("POST", "PUT", "PATCH") else None)
+            answer = Answer(connection.getresponse())
+            found[path] = answer.status
+            assert SECRET_PAGE not in answer.body
+            assert answer.status == 400 or method == "HEAD" or json.loads(answer.body) == {"error": "log in first"}
+            assert answer.status == 400 or answer.headers["WWW-Authenticate"].startswith("Basic ")
+    assert {path for path, status in found.items() if status != 401} == {p for p in PATHS if ".." in p or "%2e" in p}
+    assert upstream.seen == []
+
+
+def test_a_stranger_who_opens_a_page_gets_the_login_page(proxy: ProxyProcess, upstream: Upstream) -> None:
+    for path in ("/", "/sdapi/v1/options", "/docs", '/a?"><script>alert(1)</script>'.replace(" ", "")):
+        answer = ask(proxy, path, headers=PAGE)
+        assert answer.status == 401
+        assert "Login link or password" in answer.text
+        assert "<script" not in answer.text
+        assert answer.headers["Cache-Control"] == "no-store"
+        assert "WWW-Authenticate" not in answer.headers
+    assert upstream.seen == []
+
+
+def test_the_login_page_loads_nothing_and_fits_a_phone(proxy: ProxyProcess) -> None:
+    answer = ask(proxy, "/", headers=PAGE)
+    assert not re.search(r"https?:|src=|@import|url\(|<script", answer.text)
+    assert "width=device-width" in answer.text and "prefers-color-scheme: dark" in answer.text
+    assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'; style-src 'sha256-")
+
+
+def test_a_browsers_script_is_not_told_to_ask_for_a_password(proxy: ProxyProcess) -> None:
+    answer = ask(proxy, "/sdapi/v1/options", headers={"Sec-Fetch-Mode": "cors", "Sec-Fetch-Site": "same-origin"})
+    assert answer.status == 401 and "WWW-Authenticate" not in answer.headers
+
+
+@pytest.mark.parametrize("path", SOCKET_PATHS)
+def test_no_websocket_opens_for_a_stranger(proxy: ProxyProcess, upstream: Upstream, path: str) -> None:
+    for more in ({}, {"Cookie": "fsd-session-1=x"}, {"Authorization": basic(proxy, "wrong")}):
+        answer = ask(proxy, path, headers=SOCKET | more)
+        assert answer.status in (401, 429)
+    assert upstream.seen == []
+
+
+# every trick, raw
+
+
+def trick(line: str, *headers: str, body: str = "", host: str = "Host: 127.0.0.1:1") -> bytes:
+    lines = [line, *([host] if host else []), *headers, "Connection: close"]
+    return ("\r\n".join(lines) + "\r\n\r\n" + body).encode("latin-1")
+
+
+STRANGERS_TRICKS = [
+    trick("GET / HTTP/1.1", header) for header in (
+        "X-Forwarded-For: 127.0.0.1", "X-Forwarded-Host: 127.0.0.1", "X-Forwarded-Proto: https", "X-Forwarded-User: fsd",
+        "X-Forwarded-Port: 80", "X-Forwarded-Prefix: /fsd/login", "X-Original-URL: /fsd/login", "X-Rewrite-URL: /fsd/login",
+        "Forwarded: for=127.0.0.1;host=localhost", "X-Real-IP: 127.0.0.1", "X-Remote-User: fsd", "Remote-User: fsd",
+        "X-HTTP-Method-Override: GET", "CF-Connecting-IP: 127.0.0.1", "Cookie: fsd-session-1=", "Cookie: fsd=1; =; ;",
+        "Authorization: Basic", "Authorization: Basic Og==", "Authorization: Negotiate x", "X-Api-Key: x", "Via: 1.1 localhost",
+        "Connection: Authorization, Cookie", "Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA", "Upgrade: TLS/1.0",
+        "Host: localhost", "X-Forwarded-Host: a\r\nX-Forwarded-Host: b", "Referer: http://127.0.0.1/", "Origin: http://127.0.0.1:1",
+    )
+] + [
+    trick("GET http://127.0.0.1/ HTTP/1.1"), trick("GET http://127.0.0.1/fsd/login/../../ HTTP/1.1"), trick("GET //x/ HTTP/1.1"),
+    trick("GET https://evil.example/ HTTP/1.1"), trick("CONNECT 127.0.0.1:80 HTTP/1.1"), trick("TRACE / HTTP/1.1"),
+    trick("GET /fsd/login/../../sdapi/v1/options HTTP/1.1"), trick("GET /fsd/login/..%2f..%2fconfig HTTP/1.1"),
+    trick("GET /fsd/login%2f..%2f..%2fconfig HTTP/1.1"), trick("GET /fsd/login%5c..%5cconfig HTTP/1.1"), trick("GET * HTTP/1.1"),
+    trick("GET /fsd/login\\..\\..\\config HTTP/1.1"), trick("GET /%2e%2e/config HTTP/1.1"), trick("GET /%252e%252e/config HTTP/1.1"),
+    trick("GET /fsd/login;/../config HTTP/1.1"), trick("GET /fsd/login%00/config HTTP/1.1"), trick("GET /fsd/login\x00/config HTTP/1.1"),
+    trick("GET /fsd/login/config HTTP/1.1"), trick("GET /FSD/LOGIN HTTP/1.1"), trick("GET /fsd//login HTTP/1.1"),
+    trick("GET /fsd/login#/../config HTTP/1.1"), trick("GET /config?/fsd/login HTTP/1.1"), trick("GET config HTTP/1.1"),
+    trick("GET /\tconfig HTTP/1.1"), trick("GET /config HTTP/1.0"), trick("GET /config HTTP/1.0", host=""), b"GET /config\r\n\r\n",
+    trick("GET /config HTTP/1.1", host=""), trick("GET /config HTTP/1.1", host="Host: evil.example"), trick("GET /config HTTP/3.0"),
+    trick("GET /config HTTP/1.1", host=f"Host: {PUBLIC}"), trick("GET /config HTTP/1.1", host="Host: 127.0.0.1@evil"),
+    trick("GET /config HTTP/1.1", host="Host : 127.0.0.1"), trick("GET /config HTTP/1.1", " X: folded"), trick("get /config HTTP/1.1"),
+    trick("GET /config HTTP/1.1", "X: " + "a" * 70_000), trick("GET /" + "a" * 70_000 + " HTTP/1.1"),
+    trick("GET /config HTTP/1.1", *(f"X-{number}: 1" for number in range(5000))),
+    trick("POST /config HTTP/1.1", "Content-Length: 4", "Transfer-Encoding: chunked", body="0\r\n\r\nGET /config HTTP/1.1\r\nHost: a\r\n\r\n"),
+    trick("POST /config HTTP/1.1", "Content-Length: 1", "Content-Length: 40", body="xGET /config HTTP/1.1\r\nHost: a\r\n\r\n"),
+    trick("POST /config HTTP/1.1", "Transfer-Encoding: xchunked", body="0\r\n\r\nGET /config HTTP/1.1\r\nHost: a\r\n\r\n"),
+    trick("POST /config HTTP/1.1", "Transfer-Encoding: chunked, identity", body="0\r\n\r\n"),
+    trick("POST /config HTTP/1.1", "Transfer-Encoding:\x0bchunked", body="0\r\n\r\n"), trick("POST /c HTTP/1.1", "Content-Length: -1"),
+    trick("POST /config HTTP/1.1", "Content-Length: +4", body="abcd"), b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"\r\n" * 50,
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"GET / HTTP/1.1\nHost: 127.0.0.1\n\n", b"\x00" * 100,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("request_", STRANGERS_TRICKS, ids=range(len(STRANGERS_TRICKS)))
+def test_no_trick_lets_a_stranger_in(proxy: ProxyProcess, upstream: Upstream, request_: bytes) -> None:
+    answer = raw(proxy, request_)
+    assert status_of(answer) in (0, 400, 401, 403, 404, 405, 413, 414, 421, 429, 431, 501, 505)
+    assert SECRET_PAGE not in answer
+    assert upstream.seen == []
+
+
+def test_a_request_hidden_in_anothers_body_is_a_strangers_too(
+    proxy: ProxyProcess, upstream: Upstream, cookie: str
+) -> None:
+    hidden = "GET /config HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+    own = f"127.0.0.1:{proxy.port}"
+    first = f"POST /a HTTP/1.1\r\nHost: {own}\r\nOrigin: http://{own}\r\nCookie: {cookie}\r\n"
+    for how in (
+        f"Content-Length: {len(hidden)}\r\n\r\n{hidden}",
+        f"Transfer-Encoding: chunked\r\n\r\n{len(hidden):x}\r\n{hidden}\r\n0\r\n\r\n",
+    ):
+        upstream.seen.clear()
+        assert SECRET_PAGE in raw(proxy, (first + "Connection: close\r\n" + how).encode())
+        assert [seen.target for seen in upstream.seen] == ["/a"]
+        upstream.seen.clear()
+        answer = raw(proxy, (first + "Content-Length: 0\r\n\r\n" + hidden).encode())
+        assert [seen.target for seen in upstream.seen] == ["/a"]
+        assert b" 401 " in answer
+
+
+# the owner
+
+
+def test_a_login_link_works_once_and_leaves_the_address_clean(proxy: ProxyProcess, upstream: Upstream) -> None:
+    link = proxy.login_path()
+    assert ask(proxy, link, "HEAD").status == 200, "a look does not use it up"
+    assert ask(proxy, link, headers={"Sec-Purpose": "prefetch;prerender"}).status == 200
+    answer = ask(proxy, link)
+    assert (answer.status, answer.headers["Location"]) == (303, "/")
+    assert answer.headers["Referrer-Policy"] == "no-referrer" and answer.headers["Cache-Control"] == "no-store"
+    cookie = answer.headers["Set-Cookie"].partition(";")[0]
+    assert ask(proxy, "/", headers={"Cookie": cookie}).body == SECRET_PAGE
+    again = ask(proxy, link, headers=PAGE)
+    assert again.status == 401 and "has been used" in again.text and "Set-Cookie" not in again.headers
+    assert ask(proxy, link, headers={"Cookie": cookie}).status == 303, "its owner is not scared by it"
+    assert proxy.login_path() != proxy.login_path()
+
+
+@pytest.mark.parametrize(
+    "target", ["//evil.example", "https://evil.example", "/\\evil.example", "/%5cevil", "/%09/evil", "javascript:x"]
+)
+def test_logging_in_never_leads_elsewhere(proxy: ProxyProcess, target: str) -> None:
+    assert ask(proxy, f"{proxy.login_path()}&next={target}").headers["Location"] == "/"
+
+
+def test_the_login_page_takes_a_link_or_the_password(proxy: ProxyProcess) -> None:
+    form = {"Content-Type": "application/x-www-form-urlencoded", "Origin": f"http://127.0.0.1:{proxy.port}"}
+    link = f"https%3A%2F%2F{PUBLIC}{proxy.login_path().replace('?', '%3F').replace('=', '%3D')}"
+    for secret in (link, proxy.login_path().partition("=")[2], proxy.password):
+        answer = ask(proxy, "/fsd/login", "POST", f"secret={secret}&next=/gallery", form)
+        assert (answer.status, answer.headers["Location"]) == (303, "/gallery")
+    assert ask(proxy, "/fsd/login", "POST", "secret=wrong", form | PAGE).status == 401
+    assert ask(proxy, f"/fsd/login?token={proxy.password}").status in (401, 429), "a password is no link"
+    assert ask(proxy, "/fsd/login", "POST", "secret=x&a=" + "a" * 20_000, form).status == 413
+    other = form | {"Origin": "https://evil.example"}
+    assert ask(proxy, "/fsd/login", "POST", f"secret={proxy.password}", other).status == 403
+
+
+def test_logging_out_revokes_the_cookie_and_ends_what_runs(
+    proxy: ProxyProcess, upstream: Upstream, cookie: str
+) -> None:
+    own = {"Cookie": cookie, "Sec-Fetch-Site": "same-origin"}
+    with closing(http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=PATIENCE_S)) as connection:
+        connection.request("GET", "/test/events", headers=own)
+        events = connection.getresponse()
+        assert "Log out of this browser?" in ask(proxy, "/fsd/logout", headers={"Cookie": cookie}).text
+        assert ask(proxy, "/fsd/logout", "POST", headers={"Cookie": cookie}).status == 403, (
+            "another site could send that"
+        )
+        answer = ask(proxy, "/fsd/logout", headers=own | PAGE)
+        assert "You are logged out" in answer.text and "Max-Age=0" in answer.headers["Set-Cookie"]
+        with pytest.raises(http.client.IncompleteRead):
+            events.read()
+    assert upstream.left.wait(PATIENCE_S)
+    assert ask(proxy, "/", headers=own).status == 401
+
+
+def test_closed_paths_are_closed_to_the_owner(proxy: ProxyProcess, upstream: Upstream, cookie: str) -> None:
+    assert {path: ask(proxy, path, headers={"Cookie": cookie}).status for path in CLOSED_PATHS} == dict.fromkeys(
+        CLOSED_PATHS, 404
+    )
+    assert upstream.seen == []
+    assert ask(proxy, "/internal/ping", headers={"Cookie": cookie}).status == 200
+
+
+@pytest.mark.parametrize("headers", [
+    {}, {"Origin": "https://evil.example"}, {"Origin": "null"}, {"Origin": "http://127.0.0.1:1"}, {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-site"}, {"Origin": f"https://{PUBLIC}"},
+])  # fmt: skip
+def test_another_site_cannot_use_the_owners_cookie(
+    proxy: ProxyProcess, upstream: Upstream, cookie: str, headers: dict[str, str]
+) -> None:
+    assert ask(proxy, "/sdapi/v1/txt2img", "POST", b"{}", {"Cookie": cookie, **headers}).status == 403
+    assert ask(proxy, "/ws", headers=SOCKET | {"Cookie": cookie} | headers).status == 403
+    assert upstream.seen == []
+
+
+def test_programs_come_in_with_the_password(proxy: ProxyProcess, upstream: Upstream) -> None:
+    answer = ask(proxy, "/sdapi/v1/txt2img", "POST", b"{}", {"Authorization": basic(proxy)})
+    assert answer.body == SECRET_PAGE and "Set-Cookie" not in answer.headers
+    assert upstream.seen[0].header("Authorization") == []
+
+
+def test_wrong_passwords_are_slowed_down(proxy: ProxyProcess, upstream: Upstream) -> None:
+    stranger = {"X-Forwarded-For": "203.0.113.9", "Authorization": basic(proxy, "wrong")}
+    answers = [ask(proxy, "/", headers=stranger) for _ in range(8)]
+    assert [answer.status for answer in answers] == [401] * 5 + [429] * 3
+    assert int(answers[-1].headers["Retry-After"]) >= 1
+    assert ask(proxy, "/", headers={"Cookie": log_in(proxy)}).status == 200
+    assert ask(proxy, "/", headers={"Authorization": basic(proxy)}).status == 200
+
+
+# what the web UI gets and gives
+
+
+def last(upstream: Upstream) -> Seen:
+    return upstream.seen[-1]
+
+
+def test_the_web_ui_sees_the_address_that_the_browser_uses(
+    proxy: ProxyProcess, upstream: Upstream, cookie: str
+) -> None:
+    spoofed = {
+        "X-Forwarded-Host": "evil.example",
+        "X-Forwarded-Proto": "ftp",
+        "Forwarded": "host=evil",
+        "X-Original-URL": "/docs",
+    }
+    secure = log_in(proxy, Host=PUBLIC)
+    assert secure.startswith("__Host-")
+    for host, sent, seen, scheme in (
+        (f"127.0.0.1:{proxy.port}", cookie, f"127.0.0.1:{proxy.port}", "http"),
+        (f"localhost:{proxy.port}", cookie, f"localhost:{proxy.port}", "http"),
+        (PUBLIC, secure, PUBLIC, "https"),
+    ):
+        ask(proxy, "/a%20b?c=%2F&d=[e]", headers={"Host": host, "Cookie": f"theirs=1; {sent}"})
+        assert last(upstream).target == "/a%20b?c=%2F&d=[e]"
+        assert last(upstream).header("Host") == last(upstream).header("X-Forwarded-Host") == [seen]
+        assert last(upstream).header("X-Forwarded-Proto") == [scheme]
+        assert last(upstream).header("Cookie") == ["theirs=1"]
+    ask(proxy, "/", headers={"Host": f"localhost:{proxy.port}", "Cookie": secure} | spoofed)
+    assert last(upstream).header("Host") == last(upstream).header("X-Forwarded-Host") == [PUBLIC]
+    assert "evil" not in str(last(upstream)) and "/docs" not in str(last(upstream))
+
+
+def test_answers_stay_out_of_shared_caches_and_of_other_sites(proxy: ProxyProcess, cookie: str) -> None:
+    headers = ask(proxy, "/test/headers", headers={"Cookie": cookie}).headers
+    assert headers.get_all("Set-Cookie") == ["theirs=1", "also=2"]
+    assert headers["Cache-Control"] == "private, max-age=60" and headers["ETag"] == '"kept"'
+    for name in ("CDN-Cache-Control", "X-Hop", "Access-Control-Allow-Origin", "Access-Control-Allow-Credentials"):
+        assert name not in headers
+
+
+def test_bodies_pass_whole_both_ways(proxy: ProxyProcess, cookie: str) -> None:
+    own = {"Cookie": cookie, "Origin": f"http://127.0.0.1:{proxy.port}"}
+    big = ask(proxy, "/test/big?bytes=10000128", headers=own)
+    assert big.headers["Content-Length"] == "10000128" and big.body == bytes(range(256)) * 39063
+    head = ask(proxy, "/test/big?bytes=1024", "HEAD", headers=own)
+    assert (head.status, head.headers["Content-Length"], head.body) == (200, "1024", b"")
+    assert json.loads(ask(proxy, "/test/upload", "POST", bytes(5_000_000), own).body) == {"bytes": 5_000_000}
+    chunks = (b"x" * 100_000 for _ in range(20))
+    assert json.loads(ask(proxy, "/test/upload", "POST", chunks, own).body) == {"bytes": 2_000_000}
+    assert json.loads(ask(proxy, "/test/upload", "POST", b"", own).body) == {"bytes": 0}
+    too_large = own | {"Content-Length": str(5 * 2**30)}
+    assert ask(proxy, "/test/upload", "POST", None, too_large).status == 413
+
+
+def test_a_body_is_only_asked_for_once_its_sender_is_known(proxy: ProxyProcess, cookie: str) -> None:
+    lines = (
+        f"POST /test/upload HTTP/1.1\r\nHost: 127.0.0.1:{proxy.port}\r\nContent-Length: 4\r\nExpect: 100-continue\r\n"
+    )
+    own = f"Origin: http://127.0.0.1:{proxy.port}\r\nCookie: {cookie}\r\nConnection: close\r\n"
+    for more, first in ((own, b"HTTP/1.1 100 Continue\r\n"), ("Connection: close\r\n", b"HTTP/1.1 401 ")):
+        with closing(socket.create_connection(("127.0.0.1", proxy.port), PATIENCE_S)) as connection:
+            connection.sendall(f"{lines}{more}\r\n".encode())
+            answer = connection.makefile("rb")
+            assert answer.read(len(first)) == first
+            if b"100" in first:
+                connection.sendall(b"abcd")
+                assert b'{"bytes": 4}' in answer.read()
+
+
+def test_events_come_one_by_one_and_end_when_the_browser_goes(
+    proxy: ProxyProcess, upstream: Upstream, cookie: str
+) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=PATIENCE_S)
+    connection.request("GET", "/test/events", headers={"Cookie": cookie})
+    events = connection.getresponse()
+    for number in range(3):
+        upstream.go_on.release()
+        assert (events.readline(), events.readline()) == (f"data: {number}\n".encode(), b"\n")
+    events.close()
+    connection.close()
+    assert upstream.left.wait(PATIENCE_S)
+
+
+def test_an_upload_that_its_sender_gives_up_ends_for_the_web_ui(
+    proxy: ProxyProcess, upstream: Upstream, cookie: str
+) -> None:
+    own = f"Host: 127.0.0.1:{proxy.port}\r\nOrigin: http://127.0.0.1:{proxy.port}\r\nCookie: {cookie}\r\nContent-Length: 100000\r\n"
+    with closing(socket.create_connection(("127.0.0.1", proxy.port), PATIENCE_S)) as connection:
+        connection.sendall(f"POST /test/upload HTTP/1.1\r\n{own}\r\nonly a part".encode())
+        assert upstream.arrived.wait(PATIENCE_S)
+    assert upstream.left.wait(PATIENCE_S)
+
+
+def test_an_answer_that_breaks_off_is_not_taken_for_whole(proxy: ProxyProcess, cookie: str) -> None:
+    with pytest.raises((http.client.IncompleteRead, ConnectionError)):
+        ask(proxy, "/test/broken", headers={"Cookie": cookie})
+
+
+# websockets
+
+SOCKET = {
+    "Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+}  # fmt: skip
+
+
+class Socket:
+    """A websocket, by hand: masked frames out, plain frames in."""
+
+    def __init__(self, proxy: ProxyProcess, cookie: str, **more: str) -> None:
+        lines = {"Host": f"127.0.0.1:{proxy.port}", "Origin": f"http://127.0.0.1:{proxy.port}", "Cookie": cookie}
+        self.connection = socket.create_connection(("127.0.0.1", proxy.port), PATIENCE_S)
+        head = "".join(f"{name}: {value}\r\n" for name, value in (SOCKET | lines | more).items())
+        self.connection.sendall(f"GET /test/socket HTTP/1.1\r\n{head}\r\n".encode())
+        self.stream = self.connection.makefile("rb")
+        self.head = b"".join(iter(self.stream.readline, b"\r\n")).decode()
+
+    def send(self, kind: int, data: bytes) -> None:
+        size = struct.pack("!B", 128 | len(data)) if len(data) < 126 else struct.pack("!BQ", 255, len(data))
+        self.connection.sendall(bytes([128 | kind]) + size + bytes(4) + data)
+
+    def receive(self) -> tuple[int, bytes]:
+        kind, size = self.stream.read(2)
+        if size == 126:
+            (size,) = struct.unpack("!H", self.stream.read(2))
+        elif size == 127:
+            (size,) = struct.unpack("!Q", self.stream.read(8))
+        return kind & 15, self.stream.read(size)
+
+    def close(self) -> None:
+        self.stream.close()
+        self.connection.close()
+
+
+def test_websockets_pass_texts_bytes_and_close_codes(proxy: ProxyProcess, upstream: Upstream, cookie: str) -> None:
+    with closing(Socket(proxy, cookie, **{"Sec-WebSocket-Protocol": "other, chat"})) as opened:
+        assert opened.head.startswith("HTTP/1.1 101 ") and "sec-websocket-protocol: chat" in opened.head.lower()
+        opened.send(1, "grüße".encode())
+        assert opened.receive() == (1, "grüße".encode())
+        opened.send(2, bytes(3_000_000))
+        assert opened.receive() == (2, bytes(3_000_000))
+        opened.send(9, b"ping")
+        assert opened.receive() == (10, b"ping")
+        opened.send(1, b"close 4321 enough")
+        assert opened.receive() == (8, struct.pack("!H", 4321) + b"enough")
+    assert last(upstream).header("Origin") == [f"http://127.0.0.1:{proxy.port}"]
+    assert cookie not in str(last(upstream))
+
+
+def test_a_websocket_that_the_browser_closes_closes_for_the_web_ui(
+    proxy: ProxyProcess, upstream: Upstream, cookie: str
+) -> None:
+    with closing(Socket(proxy, cookie)) as opened:
+        opened.send(8, struct.pack("!H", 4000) + b"bye")
+        assert opened.receive()[0] == 8
+    assert upstream.left.wait(PATIENCE_S)
+    assert upstream.closed_with == 4000
+    upstream.left.clear()
+    Socket(proxy, cookie).close()
+    assert upstream.left.wait(PATIENCE_S), "going without a word closes it too"
+
+
+def test_a_websocket_that_the_web_ui_refuses_is_refused(proxy: ProxyProcess, cookie: str) -> None:
+    own = {"Cookie": cookie, "Origin": f"http://127.0.0.1:{proxy.port}"}
+    assert ask(proxy, "/no/socket/here", headers=SOCKET | own).status >= 400
+
+
+# the web UI comes and goes
+
+
+def test_people_wait_on_a_page_and_programs_get_503_while_there_is_no_web_ui(
+    proxy: ProxyProcess, upstream: Upstream, cookie: str
+) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        dead_port = taken.getsockname()[1]
+    for port, text in ((None, "is starting"), (dead_port, "does not answer")):
+        proxy.set_upstream(port)
+        page = ask(proxy, "/", headers=PAGE | {"Cookie": cookie})
+        assert page.status == 503 and text in page.text and 'http-equiv="refresh"' in page.text
+        api = ask(proxy, "/sdapi/v1/options", headers={"Authorization": basic(proxy)})
+        assert api.status == 503 and text in json.loads(api.body)["error"] and api.headers["Retry-After"]
+        own = {"Cookie": cookie, "Origin": f"http://127.0.0.1:{proxy.port}"}
+        assert ask(proxy, "/ws", headers=SOCKET | own).status == 503
+        assert ask(proxy, "/", headers=PAGE).status == 401
+    proxy.set_upstream(upstream.port)
+    assert ask(proxy, "/", headers={"Cookie": cookie}).body == SECRET_PAGE
+
+
+# the process
+
+
+def test_secrets_are_nowhere_to_be_seen(
+    proxy: ProxyProcess, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_not_for_the_proxy")
+    other = start_proxy("Other")
+    link = other.login_path()
+    other.set_upstream(upstream.port)
+    cookie = log_in(other)
+    raw(other, b"GET /\x00" + other.password.encode() + b" HTTP/1.1\r\n\r\n")
+    for headers in ({"Cookie": cookie}, {"Authorization": basic(other)}, {"Authorization": "Basic " + "x" * 9000}):
+        ask(other, "/", headers=headers)
+    process = Path(f"/proc/{other._child.pid}")
+    shown = (process / "cmdline").read_bytes() + (process / "environ").read_bytes() if process.exists() else b""
+    other.stop()
+    shown += repr((other, vars(other)["_tail"], upstream.seen)).encode()
+    assert list(other._tail) == [], "it wrote nothing"
+    for secret in (link.partition("=")[2], other.password, basic(other)[6:], cookie.partition("=")[2], "hf_not_for"):
+        assert secret.encode() not in shown
+
+
+def test_a_port_that_is_taken_is_said(proxy: ProxyProcess) -> None:
+    with pytest.raises(MachineError, match=f"port {proxy.port} of this machine cannot be used"):
+        start_proxy("Second", proxy.port)
+
+
+def test_it_stops_once_and_says_so_when_it_is_gone(proxy: ProxyProcess) -> None:
+    other = start_proxy("Other")
+    with pytest.raises(MachineError, match="is not the address"):
+        other.set_public("https://a.example/path")
+    other._child.kill()
+    with pytest.raises(MachineError, match="the proxy has ended"):
+        other.login_path()
+    other.stop()
+    assert not other.is_running and "stopped" in repr(other)
+
+
+PARENT = """
+import sys, os, signal
+from fsd.webui.proxy_process import start_proxy
+proxy = start_proxy("Orphan")
+print(proxy.port, proxy._child.pid, flush=True)
+if sys.argv[1] == "fork" and os.fork() == 0:  # a child of its own keeps the pipe to the proxy open
+    print("forked", flush=True)
+    signal.pause()
+signal.pause()
+"""
+
+
+@pytest.mark.parametrize("how", ["plain", "fork"])
+def test_it_dies_with_its_parent_however_that_dies(how: str) -> None:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, how], stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True
+    )
+    assert parent.stdout is not None
+    port, pid = map(int, parent.stdout.readline().split())
+    if how == "fork":
+        parent.stdout.readline()
+    ended = threading.Event()
+    watched = os.pidfd_open(pid)
+    threading.Thread(target=_wait_for, args=(watched, ended), daemon=True).start()
+    parent.kill()
+    parent.wait()
+    assert ended.wait(PATIENCE_S)
+    os.close(watched)
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection(("127.0.0.1", port), 5)
+    if how == "fork":
+        os.killpg(parent.pid, 9)
+    parent.stdout.close()
+
+
+def _wait_for(process: int, ended: threading.Event) -> None:
+    select.select([process], [], [], PATIENCE_S)
+    ended.set()
