@@ -103,6 +103,8 @@ class Child:
         deadline = time.monotonic() + patience_s
         while True:
             over = self._over.wait(_LOOK_S) or self._ended
+            if self._refused:
+                raise self._refused
             for line in list(self._lines):
                 if found := re.search(pattern, line):
                     return found

@@ -19,7 +19,7 @@ URL_S, CONNECTED_S = 45.0, 20.0
 TOKEN, HOSTNAME = "CLOUDFLARE_TUNNEL_TOKEN", "CLOUDFLARE_TUNNEL_HOSTNAME"
 _ADDRESS = r"https://(?!api\.)[a-z0-9-]+\.trycloudflare\.com(?![\w.-])"
 _CONNECTED = r"Registered tunnel connection|Connection [0-9a-f-]{36} registered"
-_NO_QUIC = r"(?i)failed to dial a quic connection|failed to dial to edge with quic|no recent network activity"
+_NO_QUIC = r"[Ff]ailed to dial a quic connection|failed to dial to edge with quic|no recent network activity"
 _CONFIGURED = re.compile(r'Updated to new configuration config="(.*)" version=')
 _SERVICE = re.compile(r"https?://(?:localhost|127\.0\.0\.1):(\d+)/?")
 _ELSE = "or choose another tunnel: gradio, ngrok"
@@ -153,7 +153,7 @@ class _Rules:
 
     def _is_lock(self, service: str) -> bool:
         found = _SERVICE.fullmatch(service)
-        return bool(found) and service.startswith("http:") and int(found[1]) == self._port
+        return found is not None and service.startswith("http:") and int(found[1]) == self._port
 
 
 _PORT = "(or start the web UI at the port that stands there)"

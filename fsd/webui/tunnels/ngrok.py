@@ -31,7 +31,6 @@ from fsd.webui.tunnels.tunnel import Opener, Passing, Tunnel
 START_S, ASK_S = 30, 15.0
 
 
-
 def ngrok(port: int, address: str) -> Opener:
     """Opens an ngrok tunnel; address, else NGROK_DOMAIN: the account's static domain."""
     if importlib.util.find_spec("pyngrok") is None:
@@ -87,9 +86,9 @@ class _Agent:
     def why(self) -> MachineError:
         """Why it has ended or was not opened."""
         for cause in CAUSES:
-            if any(re.search(cause.pattern, line) for line in self._errors):
+            if any(re.search(cause.pattern, text) for text in self._errors):
                 return cause.fault()
-        last = f": {self._errors[-1]}" if self._errors else ""
+        last = f": {redacted(self._errors[-1])}" if self._errors else ""
         return Passing(f"ngrok's agent has ended{last}", f"try again in a minute, {OTHERWISE}")
 
     def close(self) -> None:
@@ -161,5 +160,5 @@ class _Agent:
             self._note(log.err or log.line)
 
     def _note(self, text: str) -> None:
-        text = redacted(" ".join(text.replace(self._token, "***").split()))
-        self._errors = [*self._errors, text[:400]][-20:]
+        text = re.sub(r"\\[rn]|\s", " ", text.replace(self._token, "***"))
+        self._errors = [*self._errors, " ".join(text.split())[:400]][-20:]

@@ -35,7 +35,7 @@ class TunnelKind:
 
     prepare: port and asked-for address ("" for any) -> the opener. Called on the caller's thread, since only there may a
     notebook's page be asked for tokens; MachineError when it cannot work on this machine. notes: quotas and quirks,
-    shown with the address. public: the address leads to other machines; known: where it can be tried from here.
+    shown with the address. public: the address leads to other machines. reachable: it can be tried from here.
     """
 
     name: str

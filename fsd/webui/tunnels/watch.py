@@ -108,8 +108,9 @@ class Watch:
                 except FsdError as fault:
                     if self._stop.is_set():
                         raise
+                    if str(faults.get(choice.kind.title)) != str(fault):  # said once, not in every round
+                        report.say(f"  {choice.kind.title}: {_line(fault)}")
                     faults[choice.kind.title] = fault
-                    report.say(f"  {choice.kind.title}: {_line(fault)}")
             if only_passing:
                 left = [choice for choice in left if isinstance(faults[choice.kind.title], Passing)]
             if pause is None or not left or self._stop.wait(pause):
