@@ -26,6 +26,8 @@ from fsd.job import Control, Job
 
 Tell = Callable[[int, int, torch.Tensor, tuple[int, int]], None]
 """Told after each step: the steps done, those of all pictures, the latents, the size in pixels."""
+Show = Callable[[list[Image.Image]], None]
+"""Told once what the ControlNets see, one picture each."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,9 @@ class Plan:
 
 
 @torch.inference_mode()
-def draw(model: Opened, job: Job, tell: Tell, cancelled: Callable[[], bool]) -> Iterator[Drawn]:
+def draw(
+    model: Opened, job: Job, tell: Tell, cancelled: Callable[[], bool], show: Show = lambda seen: None
+) -> Iterator[Drawn]:
     """The pictures of a job in the order of their seeds; each is a function of its seed, whatever is made beside it.
 
     Interrupted once `cancelled` says so; FsdErrors for what the job or the model cannot do.
@@ -59,12 +63,15 @@ def draw(model: Opened, job: Job, tell: Tell, cancelled: Callable[[], bool]) -> 
     pipeline = _pipeline(model, plan)
     sampler = set_sampler(pipeline, model.scheduler, job.sampler)
     text = _settings(model, plan, sampler)
-    extra = _control_arguments(model, pipeline, plan)
-    at_once = pictures_at_once(model.pipeline, plan.sampling)
+    seen = [_seen(plan, control) for control in job.controls]
+    extra = control_arguments(model, pipeline, job.controls, seen) if seen else {}
+    show(seen)
+    at_once = _at_once(model, plan)
     for start in range(0, len(plan.seeds), at_once):
         seeds = plan.seeds[start : start + at_once]
         follow = _following(plan, start, len(seeds), tell, cancelled)
         arguments = _arguments(plan, seeds) | extra | {"callback_on_step_end": follow}
+        torch.manual_seed(seeds[0])  # some of Diffusers' pipelines draw a control's latents without our generators
         try:
             made = pipeline(**accepted(pipeline, arguments))
         finally:
@@ -116,6 +123,13 @@ def _pipeline(model: Opened, plan: Plan) -> Any:
     return place_beside(made, model.pipeline)
 
 
+def _at_once(model: Opened, plan: Plan) -> int:
+    """How many pictures are made together: one where a transformer's ControlNet draws noise for all of a batch."""
+    if plan.job.controls and model.family.backbone == "transformer":
+        return 1
+    return pictures_at_once(model.pipeline, plan.sampling)
+
+
 def _size(model: Opened, job: Job, step_px: int) -> tuple[int, int]:
     if job.init_image and job.mode != "txt2img" and job.width_px is None and job.height_px is None:
         return size_like(read_picture(job.init_image), model.native_px, step_px)
@@ -147,14 +161,9 @@ def _strength(plan: Plan) -> float:
     return max(plan.job.strength, 1.0 / plan.sampling.steps)
 
 
-def _control_arguments(model: Opened, pipeline: Any, plan: Plan) -> dict[str, Any]:
-    if not plan.job.controls:
-        return {}
-
-    def seen(control: Control) -> Image.Image:
-        return preprocessed(plan.canvas.seen(read_picture(control.image), plan.job.fit), control)
-
-    return control_arguments(model, pipeline, plan.job.controls, [seen(control) for control in plan.job.controls])
+def _seen(plan: Plan, control: Control) -> Image.Image:
+    """What a ControlNet sees: its picture as it lies on the canvas, prepared."""
+    return preprocessed(plan.canvas.seen(read_picture(control.image), plan.job.fit), control)
 
 
 def _following(plan: Plan, before: int, count: int, tell: Tell, cancelled: Callable[[], bool]) -> Any:

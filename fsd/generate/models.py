@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from fsd.data.folder import CKPT_SUFFIXES, Session
 from fsd.errors import WeightsError
-from fsd.generate.placing import place
+from fsd.generate.placing import half_precision, place
 from fsd.recipe import Recipe
 from fsd.runtime import report
 from fsd.weights.base_model import find_base_model
@@ -56,7 +58,7 @@ def load_pipeline(base: Path, parts: dict[str, Path]) -> Any:
     try:
         index = json.loads((base / "model_index.json").read_text(encoding="utf-8"))
         replaced = {name: _load_part(index[name], folder) for name, folder in parts.items() if folder.parent != base}
-        options = {**_without_safety(index), **replaced, "local_files_only": True}
+        options = {**_without_safety(index), **replaced, **_precision(index), "local_files_only": True}
         return _ready(_pipeline_class(index).from_pretrained(base, **options))
     except (OSError, ValueError, KeyError) as fault:
         raise WeightsError(f"the model in {base} cannot be loaded: {fault}", "choose another base model") from fault
@@ -95,6 +97,11 @@ def _without_safety(index: dict[str, Any]) -> dict[str, Any]:
     if "safety_checker" not in index:
         return {}
     return {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+
+
+def _precision(index: dict[str, Any]) -> dict[str, Any]:
+    """On a GPU: have the weights read in half precision, as twice as much would not fit a Colab machine's memory."""
+    return {"torch_dtype": half_precision(index)} if torch.cuda.is_available() else {}
 
 
 def _without_loading_bars() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Any
 
 import torch
@@ -22,7 +22,7 @@ def place(pipeline: Any) -> Any:
     """
     if not torch.cuda.is_available():
         return pipeline.to("cpu", torch.float32)
-    precision = half_precision(pipeline)
+    precision = half_precision(pipeline.components)
     sizes = [2 * sum(weight.numel() for weight in part.parameters()) for part in parts(pipeline)]
     free_bytes, _ = torch.cuda.mem_get_info()
     pipeline.vae.enable_slicing()
@@ -55,10 +55,10 @@ def set_tiling(pipeline: Any, width_px: int, height_px: int) -> None:
     pipeline.vae.enable_tiling() if large else pipeline.vae.disable_tiling()
 
 
-def half_precision(pipeline: Any) -> torch.dtype:
-    """fp16; bf16 for transformers where the GPU has it, as their T5 leaves the range of fp16."""
+def half_precision(parts: Container[str]) -> torch.dtype:
+    """fp16; bf16 for models with a transformer where the GPU has it, as their T5 leaves the range of fp16."""
     able = torch.cuda.is_available() and torch.cuda.get_device_capability() >= (8, 0)
-    return torch.bfloat16 if able and "transformer" in pipeline.components else torch.float16
+    return torch.bfloat16 if able and "transformer" in parts else torch.float16
 
 
 def parts(pipeline: Any) -> Iterator[torch.nn.Module]:

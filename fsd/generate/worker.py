@@ -2,7 +2,7 @@
 
 In: {"do": "make", "id": 1, "job": {...}, "outputs": FOLDER, "previews": FOLDER}, {"do": "cancel", "id": 1},
 {"do": "clear"}. Out: {"id": 1, "event": ...} with "text" (what is being done), "progress" (done, total, preview),
-"picture" (path, infotext, seed), "error" (as FsdError.to_json) and, after each job, "end" (cancelled, model).
+"controls" (paths of what the ControlNets see), "picture" (path, infotext, seed), "error" (as FsdError.to_json) and, after each job, "end" (cancelled, model).
 Lines for people go to standard error. It ends when its input does.
 """
 
@@ -28,7 +28,7 @@ from fsd.job import Job
 from fsd.runtime import report
 
 _PREVIEWS = 8
-"""At most so many previews a picture."""
+"""At most so many previews a job."""
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory", "alloc_failed")
 
 
@@ -67,10 +67,22 @@ class Worker:
         folder = Path(order["outputs"]) / date.today().isoformat()
         tell = self._teller(number, model, Path(order["previews"]))
         self._send(number, "text", text="")
-        for drawn in draw(model, job, tell, lambda: number in self.cancelled):
+        show = self._shower(number, Path(order["previews"]))
+        for drawn in draw(model, job, tell, lambda: number in self.cancelled, show):
             path = _free_path(folder, drawn.seed)
             images.save_png(drawn.image, path, {"parameters": drawn.infotext})
             self._send(number, "picture", path=str(path), infotext=drawn.infotext, seed=drawn.seed)
+
+    def _shower(self, number: int, folder: Path) -> Any:
+        def show(seen: list[Any]) -> None:
+            for old in folder.glob("*-control-*.png"):
+                old.unlink(missing_ok=True)
+            paths = [folder / f"{number}-control-{place}.png" for place in range(len(seen))]
+            for path, image in zip(paths, seen, strict=True):
+                images.save_png(image, path)
+            self._send(number, "controls", paths=[str(path) for path in paths])
+
+        return show
 
     def _teller(self, number: int, model: Opened, folder: Path) -> Any:
         previewer = model.previewer = model.previewer or Previewer(model.pipeline)

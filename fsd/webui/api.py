@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import tempfile
 import threading
+import traceback
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fsd.errors import FsdError, Interrupted, MachineError
+from fsd.errors import FsdError, Interrupted, MachineError, WeightsError
 from fsd.infotext import parse
+from fsd.job import Job
 from fsd.webui import api_answers as answers
 from fsd.webui.api_pictures import decoded, encoded, keep_picture, png_texts
 from fsd.webui.api_requests import Img2Img, Refused, Txt2Img, job_of, read_request
+from fsd.webui.choices import named
 from fsd.webui.engine import Engine, Picture
 
 if TYPE_CHECKING:
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 
 _FIXED = {"CLIP_stop_at_last_layers": (1,), "sd_vae": ("Automatic", "None", "")}
 """Options that cannot be changed here, with the values that say so."""
+_STATUS: dict[type, int] = {Interrupted: 503, MachineError: 500, FsdError: 422}
 
 
 class Api:
@@ -46,15 +50,26 @@ class Api:
         _check_fixed(request.override_settings)
         with tempfile.TemporaryDirectory(prefix="fsd-api-") as folder:
             job = job_of(request, model, lambda text, invert: keep_picture(text, invert, Path(folder)))
-            with closing(self._engine.run(job)) as events:
-                pictures = [event for event in events if isinstance(event, Picture)]
+            self._check_names(job)
+            pictures, maps = self._run(job)
         if chosen and body.get("override_settings_restore_afterwards") is False:
             self._model = model
-        images = [encoded(picture.path) for picture in pictures] if request.send_images else []
+        images = [encoded(picture.path) for picture in pictures] + maps if request.send_images and pictures else []
         if not request.save_images:
             for picture in pictures:
                 picture.path.unlink(missing_ok=True)
         return answers.made(request, job, pictures, images, self._engine.state())
+
+    def _run(self, job: Job) -> tuple[list[Picture], list[str]]:
+        """(the job's pictures, what its ControlNets saw as base64: clients take them for the sign that it worked)."""
+        pictures, maps = [], []
+        with closing(self._engine.run(job)) as events:
+            for event in events:
+                if isinstance(event, Picture):
+                    pictures.append(event)
+                elif event.controls:
+                    maps = [encoded(path) for path in event.controls]
+        return pictures, maps
 
     def model(self) -> str:
         """The model that requests without their own use: the chosen one, else the first that there is."""
@@ -84,6 +99,16 @@ class Api:
         found = {"Prompt": info.prompt, "Negative prompt": info.negative, **info.settings} if text else {}
         return {"info": text, "items": texts, "parameters": found}
 
+    def _check_names(self, job: Job) -> None:
+        """Refused for LoRAs and ControlNets that are not in the web UI's folder: a client names none of our files."""
+        for lora in job.lora:
+            if not named(lora.path, self._engine.loras()):
+                raise Refused(404, f"there is no LoRA file {lora.path!r}", hint="GET /sdapi/v1/loras lists them")
+        for control in job.controls:
+            if not named(control.model, self._engine.controlnets()):
+                hint = "GET /controlnet/model_list lists them"
+                raise Refused(404, f"there is no ControlNet {control.model!r}", hint=hint)
+
     def _find(self, name: str) -> str:
         found = answers.find_model(name, self._engine.models())
         if found:
@@ -101,15 +126,10 @@ def api_router(engine: Engine) -> APIRouter:
 
     def route(method: str, path: str, work: Any) -> None:
         async def answer(request: Any) -> Any:
-            body: Any = None
             try:
-                if method == "POST" and await request.body():
-                    body = await request.json()
-                return JSONResponse(await run_in_threadpool(work, body or dict(request.query_params)))
-            except ValueError as fault:
-                wrong = Refused(422, f"the request is not JSON: {fault}", [("", "not JSON")])
-                return JSONResponse(*error_answer(wrong))
-            except FsdError as fault:
+                body: Any = await _body(request)
+                return JSONResponse(await run_in_threadpool(work, body))
+            except Exception as fault:
                 return JSONResponse(*error_answer(fault))
 
         answer.__annotations__["request"] = Request
@@ -120,18 +140,30 @@ def api_router(engine: Engine) -> APIRouter:
     return router
 
 
-def error_answer(fault: FsdError) -> tuple[dict[str, Any], int]:
+def error_answer(fault: Exception) -> tuple[dict[str, Any], int]:
     """(AUTOMATIC1111's error object, the HTTP status): 422 for what cannot be done, 404 for a model that is not there."""
-    status = 503 if isinstance(fault, Interrupted) else 500 if isinstance(fault, MachineError) else 422
-    detail: Any = fault.message
+    status = next((status for kind, status in _STATUS.items() if isinstance(fault, kind)), 500)
+    detail: Any = getattr(fault, "message", "")
     if isinstance(fault, Refused):
         status = fault.status
         wrong = [{"loc": ["body", *name.split(".")], "msg": text, "type": "value_error"} for name, text in fault.fields]
         detail = wrong or fault.message
-    if fault.code == "weights":
-        status = 404 if fault.message.startswith("there is no") else 422
+    if isinstance(fault, WeightsError) and fault.message.startswith("there is no"):
+        status = 404
+    if not isinstance(fault, FsdError):
+        traceback.print_exception(fault)
     kind = "HTTPException" if isinstance(fault, Refused) else type(fault).__name__
     return {"error": kind, "detail": detail, "body": "", "errors": str(fault)}, status
+
+
+async def _body(request: Any) -> Any:
+    """A request's JSON, or the values in its address."""
+    if request.method == "GET" or not await request.body():
+        return dict(request.query_params)
+    try:
+        return await request.json()
+    except ValueError as fault:
+        raise Refused(422, f"the request is not JSON: {fault}", [("", "not JSON")]) from None
 
 
 def _check_fixed(options: dict[str, Any]) -> None:

@@ -61,14 +61,19 @@ def models_folder(root: Path) -> Path:
     return root / "WebUI" / "models"
 
 
-def path_of(spec: str, among: list[ModelChoice]) -> str:
-    """The path of a LoRA or ControlNet that is named by its path, its file name or that without its ending."""
-    if Path(spec).expanduser().exists():
-        return str(Path(spec).expanduser())
+def named(spec: str, among: list[ModelChoice]) -> ModelChoice | None:
+    """The LoRA or ControlNet that a text names by its path, its file name or that without its ending; None for none."""
     for choice in among:
-        if choice.path and spec.lower() in (choice.title.lower(), choice.path.name.lower(), choice.path.stem.lower()):
-            return str(choice.path)
-    return spec
+        known = (choice.spec, choice.title, choice.path.name, choice.path.stem) if choice.path else ()
+        if spec.lower() in (one.lower() for one in known):
+            return choice
+    return None
+
+
+def path_of(spec: str, among: list[ModelChoice]) -> str:
+    """The path of a LoRA or ControlNet that is named so, else what was given, which may be a path of its own."""
+    found = named(spec, among)
+    return str(found.path) if found else str(Path(spec).expanduser())
 
 
 def _lora_folder(root: Path) -> Path:

@@ -29,13 +29,15 @@ __all__ = ["Control", "Engine", "Event", "Job", "Lora", "ModelChoice", "Picture"
 class Progress:
     """How far a job is. done, total: steps of all its pictures. preview: a small picture file, replaced by later ones.
 
-    text: what is done while no steps are: "waiting for 2 other jobs", "loading cup"; else "".
+    text: what is done while no steps are: "waiting for 2 other jobs", "loading cup"; else "". controls: once, before the
+    first step, files of what the ControlNets see; they stay until the next job.
     """
 
     done: int
     total: int
     preview: Path | None = None
     text: str = ""
+    controls: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -218,8 +220,8 @@ class Engine:
         if kind == "picture":
             self._set(made=self._state.made + 1)
             return Picture(Path(record["path"]), record["infotext"], record["seed"])
-        if kind == "text":
-            progress = Progress(0, 0, text=record["text"])
+        if kind in ("text", "controls"):
+            progress = Progress(0, 0, text=record.get("text", ""), controls=tuple(map(Path, record.get("paths", ()))))
         else:
             shown = Path(record["preview"]) if record["preview"] else None
             progress = Progress(record["done"], record["total"], shown)
