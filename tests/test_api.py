@@ -79,7 +79,7 @@ def test_a_picture_of_the_api_is_that_of_diffusers(client: Any, engine: Engine) 
 
 
 def test_a_batch_counts_its_seeds_and_is_kept_if_asked(client: Any, engine: Engine) -> None:
-    answer = post(client, "/sdapi/v1/txt2img", **SMALL, batch_size=2, n_iter=1, save_images=True, steps="2")
+    answer = post(client, "/sdapi/v1/txt2img", **{**SMALL, "steps": "2"}, batch_size=2, save_images=True)
     assert json.loads(answer["info"])["all_seeds"] == [5, 6] and len(answer["images"]) == 2
     saved = sorted(engine.outputs.rglob("*.png"))
     assert [base64.b64encode(path.read_bytes()).decode() for path in saved] == answer["images"]
@@ -87,6 +87,16 @@ def test_a_batch_counts_its_seeds_and_is_kept_if_asked(client: Any, engine: Engi
     assert told["info"] == json.loads(answer["info"])["infotexts"][0]
     assert told["parameters"]["Seed"] == "5" and told["parameters"]["Prompt"] == "a red cup"
     assert not post(client, "/sdapi/v1/txt2img", **SMALL, send_images=False)["images"]
+
+
+def test_a_pictures_settings_make_it_again(client: Any) -> None:
+    first = post(client, "/sdapi/v1/txt2img", **SMALL, sampler_name="DPM++ 2M", scheduler="Karras", cfg_scale=3)
+    text = json.loads(first["info"])["infotexts"][0]
+    again = post(client, "/sdapi/v1/txt2img", infotext=text)
+    assert np.array_equal(pixels(first["images"][0]), pixels(again["images"][0]))
+    assert json.loads(again["info"])["infotexts"] == [text]
+    other = post(client, "/sdapi/v1/txt2img", infotext=text, seed=6)
+    assert json.loads(other["info"])["all_seeds"] == [6]
 
 
 def test_from_a_picture_and_with_a_mask(client: Any) -> None:

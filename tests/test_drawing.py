@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,9 @@ def controlnet(model: Opened, seed: int = 1) -> Any:
 def test_controlnets_steer_as_folder_and_as_file(model: Opened, tmp_path: Path) -> None:
     network, image = controlnet(model), pattern(tmp_path / "image.png")
     network.save_pretrained(tmp_path / "net")
-    save_file({name: weight.contiguous() for name, weight in network.state_dict().items()}, tmp_path / "net.safetensors")
+    save_file(
+        {name: weight.contiguous() for name, weight in network.state_dict().items()}, tmp_path / "net.safetensors"
+    )
     plain = pixels(model)
     steered = pixels(model, controls=(Control(str(tmp_path / "net"), image),))
     single = pixels(model, controls=(Control(str(tmp_path / "net.safetensors"), image),))
@@ -112,7 +115,10 @@ def test_controlnets_steer_as_folder_and_as_file(model: Opened, tmp_path: Path) 
     together = pictures(model, Job("m", "a cup", steps=2, seed=2, width_px=64, height_px=64, images=2,
                                    controls=(Control(str(tmp_path / "net"), image),)))  # fmt: skip
     assert difference(np.asarray(together[1].image).astype(int), steered) <= 1
-    two = (Control(str(tmp_path / "net"), image), Control(str(tmp_path / "net.safetensors"), image, preprocessor="canny"))
+    two = (
+        Control(str(tmp_path / "net"), image),
+        Control(str(tmp_path / "net.safetensors"), image, preprocessor="canny"),
+    )
     assert difference(pixels(model, controls=two), steered) > 0
     if model.family.layout == "sd3":
         with pytest.raises(RecipeError, match="img2img with a ControlNet"):
@@ -122,6 +128,27 @@ def test_controlnets_steer_as_folder_and_as_file(model: Opened, tmp_path: Path) 
         started = pixels(model, mode="img2img", init_image=image, controls=control)
         assert difference(started, pixels(model, mode="img2img", init_image=image)) > 0
     assert np.array_equal(plain, pixels(model))
+
+
+def test_a_union_controlnet_is_told_what_its_picture_shows(tmp_path: Path) -> None:
+    model = Shelf(tmp_path).get(str(MAKERS["sdxl"](tmp_path / "model")))
+    plain = controlnet(model)
+    known = diffusers.ControlNetUnionModel.__init__.__wrapped__.__code__.co_varnames
+    settings = {name: value for name, value in plain.config.items() if name in known}
+    torch.manual_seed(1)
+    network = diffusers.ControlNetUnionModel(**settings, num_trans_channel=8, num_proj_channel=8)
+    for weight in network.parameters():
+        weight.data += 0.1 * torch.randn_like(weight)
+    save_file(
+        {name: weight.contiguous() for name, weight in network.state_dict().items()}, tmp_path / "union.safetensors"
+    )
+    image = pattern(tmp_path / "image.png")
+    control = Control(str(tmp_path / "union.safetensors"), image)
+    with pytest.raises(RecipeError, match="many kinds of picture"):
+        pixels(model, controls=(control,))
+    drawn = [pixels(model, controls=(replace(control, mode=mode),)) for mode in ("canny", "depth")]
+    assert difference(*drawn) > 0 and difference(drawn[0], pixels(model)) > 0
+    pixels(model, mode="img2img", init_image=image, controls=(replace(control, mode="canny"),))
 
 
 @pytest.fixture(scope="module")

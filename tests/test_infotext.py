@@ -29,7 +29,9 @@ Lora hashes: "mug: 0123456789ab, other: ba9876543210", TI hashes: "easy\\"neg: 1
         Infotext("a\nb, c: d\n\ne", "no\nsuch thing", {"Steps": "2", "Model": 'a, b: "c"', "Note": "x\ny", "Z": " z "}),
         Infotext("", "", {"Steps": "1", "Sampler": "DPM++ 2M SDE", "CFG scale": "7.5"}),
         Infotext("寿司 ☕", "", {"Steps": "1", "Model": "模型, 二", "Path": "C:\\new\\x"}),
-        Infotext("a prompt, Seed: 5, Size: 1x1, Steps: 3\nlast line", "", {"Steps": "1", "Sampler": "LMS", "Seed": "4"}),
+        Infotext(
+            "a prompt, Seed: 5, Size: 1x1, Steps: 3\nlast line", "", {"Steps": "1", "Sampler": "LMS", "Seed": "4"}
+        ),
     ],
 )
 def test_what_is_written_is_read_back(info: Infotext) -> None:

@@ -72,7 +72,9 @@ def test_a_picture_is_its_seeds_and_says_how_it_was_made(engine: Engine) -> None
     assert saved_text(two[0].path) == two[0].infotext
     info = infotext.parse(two[0].infotext)
     assert (info.prompt, info.negative) == (job.prompt, "blurry")
-    named = [info.settings[name] for name in ("Steps", "Sampler", "Schedule type", "CFG scale", "Seed", "Size", "Model")]
+    named = [
+        info.settings[name] for name in ("Steps", "Sampler", "Schedule type", "CFG scale", "Seed", "Size", "Model")
+    ]
     assert named == ["2", "DPM++ 2M", "Karras", "5.0", "5", "64x64", "tiny"]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageFilter, ImageOps
@@ -78,7 +77,9 @@ def make_canvas(job: Job, size: Size) -> Canvas:
         return Canvas(size, fitted(image, size, job.fit))
     mask = read_picture(job.mask, "L").resize(image.size)
     if not mask.getbbox():
-        raise RecipeError("the mask is all black: nothing would be painted", "paint white where the picture is to change")
+        raise RecipeError(
+            "the mask is all black: nothing would be painted", "paint white where the picture is to change"
+        )
     if job.mask_padding_px is None:
         image, mask = fitted(image, size, job.fit), fitted(mask, size, job.fit)
     box = _area(mask, job.mask_padding_px, size)
@@ -104,16 +105,13 @@ def _area(mask: Image.Image, padding_px: int | None, size: Size) -> Box:
 
 def _surroundings(image: Image.Image, mask: Image.Image) -> Image.Image:
     """The picture with the masked area filled by what is around it, nearest first."""
-    kept = np.asarray(mask.point(lambda value: 0 if value else 255), dtype=np.float32)[..., None] / 255
-    pixels = np.asarray(image, dtype=np.float32)
-    filled = np.broadcast_to(pixels.mean((0, 1)), pixels.shape).copy()
+    kept = mask.point(lambda value: 0 if value else 255)
+    seen = Image.composite(image, Image.new("RGB", image.size), kept)
+    filled = np.broadcast_to(np.asarray(image, dtype=np.float32).mean((0, 1)), (*image.size[::-1], 3))
     for radius in (64, 16, 4):
-        near = _blurred(kept, radius)
-        weight = np.clip(near * 8, 0, 1)
-        filled = filled * (1 - weight) + weight * _blurred(pixels * kept, radius) / np.maximum(near, 1e-3)
-    return Image.fromarray(np.clip(pixels * kept + filled * (1 - kept), 0, 255).round().astype(np.uint8))
-
-
-def _blurred(values: np.ndarray, radius: int) -> np.ndarray:
-    planes = [Image.fromarray(plane).filter(ImageFilter.BoxBlur(radius)) for plane in np.moveaxis(values, -1, 0).copy()]
-    return np.stack([np.asarray(plane) for plane in planes], -1)
+        blur = ImageFilter.BoxBlur(radius)
+        share = np.asarray(kept.filter(blur), dtype=np.float32)[..., None] / 255
+        near = np.asarray(seen.filter(blur), dtype=np.float32) / np.maximum(share, 1 / 255)
+        weight = np.clip(share * 8, 0, 1)
+        filled = filled * (1 - weight) + near * weight
+    return Image.composite(image, Image.fromarray(np.clip(filled, 0, 255).astype(np.uint8)), kept)

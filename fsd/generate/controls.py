@@ -25,7 +25,10 @@ from fsd.job import Control
 from fsd.weights.detect import detect
 from fsd.weights.parts import read_json
 
-_BLOCKS = {"num_layers": r"(^|\.)transformer_blocks\.(\d+)\.", "num_single_layers": r"single_transformer_blocks\.(\d+)\."}
+_BLOCKS = {
+    "num_layers": r"(^|\.)transformer_blocks\.(\d+)\.",
+    "num_single_layers": r"single_transformer_blocks\.(\d+)\.",
+}
 _HINT = "use the Diffusers folder of the same ControlNet"
 
 
@@ -73,7 +76,9 @@ def is_union(network: Any) -> bool:
     return "num_control_type" in network.config or bool(network.config.get("num_mode"))
 
 
-def control_arguments(model: Opened, pipeline: Any, controls: tuple[Control, ...], pictures: list[Any]) -> dict[str, Any]:
+def control_arguments(
+    model: Opened, pipeline: Any, controls: tuple[Control, ...], pictures: list[Any]
+) -> dict[str, Any]:
     """How a pipeline is told to follow the pictures; one control alone is not put into lists.
 
     RecipeError when a union ControlNet is not told what its picture shows.
@@ -110,7 +115,9 @@ def _mode(model: Opened, control: Control, network: Any) -> int | None:
     wanted = control.mode or (control.preprocessor if control.preprocessor in modes else "")
     if wanted not in modes:
         hint = f"say what its picture shows: {', '.join(modes)}"
-        raise RecipeError(f"the ControlNet {Path(control.model).name} reads many kinds of picture, not {wanted!r}", hint)
+        raise RecipeError(
+            f"the ControlNet {Path(control.model).name} reads many kinds of picture, not {wanted!r}", hint
+        )
     return modes.index(wanted)
 
 
@@ -157,7 +164,8 @@ def _settings(kind: Any, model: Opened, weights: Mapping[str, torch.Tensor]) -> 
             settings["extra_conditioning_channels"] = extra.shape[1] - settings["in_channels"]
     settings["conditioning_embedding_out_channels"] = _widths(weights)
     if (tasks := weights.get("task_embedding")) is not None:
-        settings["num_control_type"] = len(tasks)
+        settings |= {"num_control_type": len(tasks), "num_trans_channel": tasks.shape[1]}
+        settings["num_proj_channel"] = len(weights["spatial_ch_projs.weight"])
     if (modes := weights.get("controlnet_mode_embedder.weight")) is not None:
         settings["num_mode"] = len(modes)
     return {"_class_name": kind.__name__, **{name: value for name, value in settings.items() if name in known}}

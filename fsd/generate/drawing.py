@@ -5,23 +5,22 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
 
-from fsd import __version__, infotext
 from fsd.errors import Interrupted, RecipeError
-from fsd.families.samplers import get_sampler, title_and_schedule
+from fsd.families.samplers import get_sampler
 from fsd.generate import images
 from fsd.generate.canvas import Canvas, make_canvas, read_picture, size_like
 from fsd.generate.controls import control_arguments, controlnets, is_union, preprocessed
 from fsd.generate.images import Sampling, pictures_at_once
-from fsd.generate.merging import lora_hash, merge
+from fsd.generate.merging import merge
 from fsd.generate.opening import Opened
 from fsd.generate.pipelines import accepted, build_pipeline
 from fsd.generate.placing import place_beside, set_tiling
+from fsd.generate.settings_text import settings_text
 from fsd.job import Control, Job
 
 Tell = Callable[[int, int, torch.Tensor, tuple[int, int]], None]
@@ -62,7 +61,7 @@ def draw(
     merge(model, job.lora)
     pipeline = _pipeline(model, plan)
     sampler = set_sampler(pipeline, model.scheduler, job.sampler)
-    text = _settings(model, plan, sampler)
+    text = settings_text(model.name, plan.job, plan.sampling, sampler)
     seen = [_seen(plan, control) for control in job.controls]
     extra = control_arguments(model, pipeline, job.controls, seen) if seen else {}
     show(seen)
@@ -178,35 +177,3 @@ def _following(plan: Plan, before: int, count: int, tell: Tell, cancelled: Calla
         return tensors
 
     return follow
-
-
-def _settings(model: Opened, plan: Plan, sampler: str) -> Callable[[int], str]:
-    """A picture's settings by its seed."""
-    job, sampling = plan.job, plan.sampling
-    title, schedule = title_and_schedule(sampler)
-    prompt = infotext.with_lora(job.prompt, {Path(lora.path).stem: lora.weight for lora in job.lora})
-    after: dict[str, Any] = {"Size": f"{sampling.width_px}x{sampling.height_px}", "Model": model.name}
-    if job.mode != "txt2img":
-        after["Denoising strength"] = f"{job.strength:g}"
-    if job.mode == "inpaint":
-        after["Mask blur"] = job.mask_blur_px
-        after["Inpaint area"] = "" if job.mask_padding_px is None else "Only masked"
-        after["Masked area padding"] = "" if job.mask_padding_px is None else job.mask_padding_px
-    after |= {f"ControlNet {place}": _control_text(control) for place, control in enumerate(job.controls)}
-    after["Lora hashes"] = ", ".join(f"{Path(lora.path).stem}: {lora_hash(Path(lora.path))}" for lora in job.lora)
-    after["Version"] = f"fsd {__version__}"
-    before = {"Steps": sampling.steps, "Sampler": title, "Schedule type": schedule, "CFG scale": sampling.guidance}
-
-    def text(seed: int) -> str:
-        settings = {name: str(value) for name, value in {**before, "Seed": seed, **after}.items()}
-        return infotext.write(infotext.Infotext(prompt, job.negative, settings))
-
-    return text
-
-
-def _control_text(control: Control) -> str:
-    module = f"{control.preprocessor}, Union mode: {control.mode}" if control.mode else control.preprocessor
-    return (
-        f"Module: {module}, Model: {Path(control.model).stem}, Weight: {control.weight:g}, "
-        f"Guidance Start: {control.start:g}, Guidance End: {control.end:g}"
-    )

@@ -163,5 +163,7 @@ def _check(opened: Opened, spec: str) -> None:
     channels = opened.backbone.config.in_channels if fits else "?"
     if not fits or channels not in _INPUTS[family.backbone]:
         what = f"{spec} is a model that reads {channels} channels, for depth, pix2pix or the like"
-        fault: FsdError = RecipeError(what, "choose a model for pictures from text, or an inpainting model of SD or SDXL")
+        fault: FsdError = RecipeError(
+            what, "choose a model for pictures from text, or an inpainting model of SD or SDXL"
+        )
         raise fault

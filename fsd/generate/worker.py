@@ -2,7 +2,8 @@
 
 In: {"do": "make", "id": 1, "job": {...}, "outputs": FOLDER, "previews": FOLDER}, {"do": "cancel", "id": 1},
 {"do": "clear"}. Out: {"id": 1, "event": ...} with "text" (what is being done), "progress" (done, total, preview),
-"controls" (paths of what the ControlNets see), "picture" (path, infotext, seed), "error" (as FsdError.to_json) and, after each job, "end" (cancelled, model).
+"controls" (paths of what the ControlNets see), "picture" (path, infotext, seed), "error" (as FsdError.to_json) and,
+after each job, "end" (cancelled, model).
 Lines for people go to standard error. It ends when its input does.
 """
 

@@ -15,7 +15,8 @@ from fsd import __version__
 from fsd.families.samplers import sampler_names, title_and_schedule
 from fsd.infotext import parse
 from fsd.job import Job
-from fsd.webui.api_requests import MODULES, Img2Img, Txt2Img
+from fsd.webui.api_jobs import MODULES
+from fsd.webui.api_requests import Img2Img, Txt2Img
 from fsd.webui.choices import ModelChoice
 from fsd.webui.engine import Picture, State
 

@@ -41,7 +41,9 @@ def models(root: Path) -> list[ModelChoice]:
 
 def loras(root: Path) -> list[ModelChoice]:
     """LoRA files in the web UI's folder and those that carry the name in sessions' folders."""
-    found = [ModelChoice(str(path), name, "file", path=path) for name, path in _places(_lora_folder(root), _MODEL_FILES)]
+    found = [
+        ModelChoice(str(path), name, "file", path=path) for name, path in _places(_lora_folder(root), _MODEL_FILES)
+    ]
     for session in list_sessions(root):
         paths = [path for path in session.folder.glob("*lora*.safetensors") if not is_temporary(path)]
         found += [

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -20,51 +18,11 @@ from fsd.families.samplers import sampler_names
 from fsd.job import Control, Job, Lora
 from fsd.webui import choices
 from fsd.webui.choices import ModelChoice
+from fsd.webui.events import Event, Picture, Progress, State
+from fsd.webui.line import Line
 from fsd.webui.worker_process import WorkerProcess
 
 __all__ = ["Control", "Engine", "Event", "Job", "Lora", "ModelChoice", "Picture", "Progress", "State"]
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a job is. done, total: steps of all its pictures. preview: a small picture file, replaced by later ones.
-
-    text: what is done while no steps are: "waiting for 2 other jobs", "loading cup"; else "". controls: once, before the
-    first step, files of what the ControlNets see; they stay until the next job.
-    """
-
-    done: int
-    total: int
-    preview: Path | None = None
-    text: str = ""
-    controls: tuple[Path, ...] = ()
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture that was made. path: its PNG. infotext: its settings in AUTOMATIC1111's text format, also in the PNG."""
-
-    path: Path
-    infotext: str
-    seed: int = 0
-
-
-Event = Progress | Picture
-
-
-@dataclass(frozen=True)
-class State:
-    """What the engine does now. model: the one in memory, "" if none. job, progress: None while nothing is made.
-
-    since: `time.monotonic()` when the job began. made: its pictures that are done.
-    """
-
-    model: str = ""
-    job: Job | None = None
-    progress: Progress | None = None
-    waiting: int = 0
-    since: float = 0.0
-    made: int = 0
 
 
 class Engine:
@@ -80,9 +38,7 @@ class Engine:
         self._previews: Path | None = None
         self._worker: WorkerProcess | None = None
         self._numbers = count(1)
-        self._turn = threading.Condition()
-        self._line: deque[int] = deque()
-        self._stops = 0
+        self._line = Line()
         self._state = State()
 
     def run(self, job: Job) -> Iterator[Event]:
@@ -93,20 +49,21 @@ class Engine:
         """
         job = self._found(job.checked())
         number = next(self._numbers)
-        with self._in_line(number):
-            yield from self._wait(number)
+        with self._line.place(number):
+            for before in self._line.wait(number):
+                yield Progress(0, 0, text=f"waiting for {before} other job{'s' * (before > 1)}")
             yield from self._make(number, job)
 
     def cancel(self) -> None:
         """End the job that is being done after its present step; pictures that are whole stay. Waiting jobs go on."""
-        with self._turn:
-            if self._line and self._worker and self._state.job:
-                self._worker.send({"do": "cancel", "id": self._line[0]})
+        with self._line.lock:
+            if self._worker and self._state.job:
+                self._worker.send({"do": "cancel", "id": self._line.head})
 
     def state(self) -> State:
         """What is being done now."""
-        with self._turn:
-            return replace(self._state, waiting=max(0, len(self._line) - 1))
+        with self._line.lock:
+            return replace(self._state, waiting=self._line.waiting)
 
     def models(self) -> list[ModelChoice]:
         """Sessions with their checkpoints, last used first, model files in the web UI's folder, and the families."""
@@ -128,55 +85,23 @@ class Engine:
     def clear(self) -> None:
         """Let the model go once the jobs that were asked for before are done; the next job loads its own."""
         number = next(self._numbers)
-        with self._in_line(number):
-            for _ in self._wait(number):
-                pass
+        with self._line.place(number):
+            deque(self._line.wait(number), maxlen=0)
             if self._worker and self._worker.running:
                 self._worker.send({"do": "clear"})
             self._set(model="")
 
     def stop(self) -> None:
         """End the process that draws and everything that waits; a later job starts it again."""
-        with self._turn:
-            self._stops += 1
+        self._line.close()
+        with self._line.lock:
             worker, self._worker = self._worker, None
             previews, self._previews = self._previews, None
             self._state = State()
-            self._turn.notify_all()
         if worker:
             worker.stop()
         if previews:
             shutil.rmtree(previews, ignore_errors=True)
-
-    @contextmanager
-    def _in_line(self, number: int) -> Iterator[None]:
-        """A place in the line for as long as the job lasts, however it ends."""
-        with self._turn:
-            self._line.append(number)
-        try:
-            yield
-        finally:
-            with self._turn:
-                if self._line[0] == number:
-                    self._state = replace(self._state, job=None, progress=None)
-                self._line.remove(number)
-                self._turn.notify_all()
-
-    def _wait(self, number: int) -> Iterator[Progress]:
-        """Until it is this number's turn; says how many are before it whenever that changes."""
-        with self._turn:
-            stops = self._stops
-        said = -1
-        while True:
-            with self._turn:
-                self._turn.wait_for(lambda: self._stops != stops or self._line.index(number) != said)
-                before = self._line.index(number)
-                if self._stops != stops:
-                    raise Interrupted("the studio was stopped", "start it again")
-            if before == 0:
-                return
-            said = before
-            yield Progress(0, 0, text=f"waiting for {before} other job{'s' * (before > 1)}")
 
     def _make(self, number: int, job: Job) -> Iterator[Event]:
         worker = self._begin(number, job)
@@ -200,9 +125,10 @@ class Engine:
         finally:
             if not ended:  # an error, or nobody wants the rest
                 self._drop(worker, number)
+            self._set(job=None, progress=None)
 
     def _begin(self, number: int, job: Job) -> WorkerProcess:
-        with self._turn:
+        with self._line.lock:
             if not self._worker or not self._worker.running:
                 self._worker = WorkerProcess(self.root)
             self._previews = self._previews or Path(tempfile.mkdtemp(prefix="fsd-previews-"))
@@ -239,7 +165,7 @@ class Engine:
                 return
 
     def _set(self, **changed: Any) -> None:
-        with self._turn:
+        with self._line.lock:
             self._state = replace(self._state, **changed)
 
     def _found(self, job: Job) -> Job:

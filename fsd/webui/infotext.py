@@ -15,9 +15,7 @@ from fsd.webui.choices import ModelChoice
 __all__ = ["Infotext", "job_settings", "model_spec", "parse", "quoted", "split_lora", "write"]
 
 
-def job_settings(
-    text: str, models: Sequence[ModelChoice] = (), loras: Sequence[ModelChoice] = ()
-) -> dict[str, Any]:
+def job_settings(text: str, models: Sequence[ModelChoice] = (), loras: Sequence[ModelChoice] = ()) -> dict[str, Any]:
     """What a picture's settings say, by the names of Job's fields; what they do not say, or say badly, is left out.
 
     models, loras: those that can be asked for; a model that is none of these is left out too. `lora` is a tuple of
