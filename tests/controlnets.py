@@ -34,8 +34,8 @@ CLASSES: dict[str, Callable[[], Any]] = {
     "sdxl": lambda: diffusers.ControlNetModel(**_SDXL),
     "sdxl union": lambda: diffusers.ControlNetUnionModel(num_control_type=8, num_trans_channel=320, **_SDXL),
     "sd35-large": _sd35,
-    "flux": lambda: diffusers.FluxControlNetModel(num_layers=6, num_single_layers=0),
-    "flux union": lambda: diffusers.FluxControlNetModel(num_layers=5, num_single_layers=10, num_mode=10),
+    "flux": lambda: diffusers.FluxControlNetModel(num_layers=6, num_single_layers=0, guidance_embeds=True),
+    "flux union": lambda: diffusers.FluxControlNetModel(num_layers=5, num_single_layers=10, num_mode=10, guidance_embeds=True),
     "tiny": lambda: diffusers.ControlNetModel(
         block_out_channels=(32, 64), cross_attention_dim=64, layers_per_block=1,
         down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), norm_num_groups=8,

@@ -145,6 +145,8 @@ def test_unions_come_first_but_not_where_a_web_ui_cannot_use_them() -> None:
 @pytest.mark.parametrize(
     ("family", "task", "web_ui", "says", "hint"),
     [
+        ("sd15", "", "", "there is no ControlNet task ''", "choose one of: canny, depth"),
+        ("sd15", "\0" * 9, "", "there is no ControlNet task", "choose one of: canny, depth"),
         ("sd15", "cany", "", "there is no ControlNet task 'cany'", "choose one of: canny, depth"),
         (
             "sd35-large",
@@ -419,8 +421,11 @@ def test_preprocessor_weights_come_along_to_where_the_web_ui_looks(
     monkeypatch.setattr(controlnets, "CONTROLNETS", (record,))
     add_controlnet("canny", "sd15", tmp_path / "models")
     assert not (tmp_path / "annotators").exists()
+    place = tmp_path / "annotators" / "midas" / "net.pth"
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"cut")
     add_controlnet("canny", "sd15", tmp_path / "models", tmp_path / "annotators")
-    assert (tmp_path / "annotators" / "midas" / "net.pth").read_bytes() == b"weights"
+    assert place.read_bytes() == b"weights"
     asked = len(hub.asked)
     add_controlnet("canny", "sd15", tmp_path / "models", tmp_path / "annotators")
     assert len(hub.asked) == asked

@@ -166,12 +166,12 @@ def find_controlnets(family: ModelFamily, task: str = "", web_ui: str = "") -> l
 
 def choose_controlnet(family: ModelFamily, task: str, web_ui: str = "") -> ControlNet:
     """The ControlNet for a task; RecipeError with what is possible where there is none."""
-    if found := find_controlnets(family, task, web_ui):
-        return found[0]
     word = OTHER_WORDS.get(task, task)
     if word not in PREPROCESSORS:
         raise RecipeError(f"there is no ControlNet task {task!r}", _instead(family, web_ui))
-    where = f" that {web_ui} can use" if web_ui and find_controlnets(family, task) else ""
+    if found := find_controlnets(family, word, web_ui):
+        return found[0]
+    where = f" that {web_ui} can use" if find_controlnets(family, word) else ""
     raise RecipeError(f"fsd knows no ControlNet for {word} of {family.title}{where}", _instead(family, web_ui))
 
 

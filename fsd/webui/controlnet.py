@@ -89,8 +89,11 @@ def _check(file: Weights, family: str, found: Path) -> None:
     """What is wrong with a file of the table, raised: of a ControlNet its header tells, of others their size."""
     if isinstance(file, ControlNet):
         check_controlnet(found, family)
-    elif not found.stat().st_size:
-        raise DownloadError(f"{found.name} is empty", "run it again")
+        return
+    size = found.stat().st_size
+    known = file.source.file.size_bytes if file.source.file else None
+    if not size or known not in (None, size):
+        raise DownloadError(f"{found.name} has {size} bytes, not {known or file.size_bytes}", "run it again")
 
 
 def _is_there(file: Weights, path: Path, family: str) -> bool:

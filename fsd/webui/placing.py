@@ -33,17 +33,15 @@ def need_room(items: Iterable[Item]) -> None:
 
     What comes from the hub lies in its cache first; on the same disk it takes no room twice.
     """
-    from huggingface_hub import constants
-
-    store = _existing(Path(constants.HF_HUB_CACHE))
     needed: dict[int, int] = {}
     folders: dict[int, Path] = {}
     for item in items:
         report.say(f"  {item.path.name}: {human_bytes(item.size_bytes)}, {'is here' if item.here else 'to fetch'}")
         target = _existing(item.path.parent)
-        touched = {_disk(place): place for place in (target, *([] if item.here else [store]))}
         if item.here:
-            touched.pop(_disk(item.here), None)
+            touched = {} if _disk(item.here) == _disk(target) else {_disk(target): target}
+        else:
+            touched = {_disk(folder): folder for folder in (_hub_cache(), target)}
         for disk, folder in touched.items():
             needed[disk] = needed.get(disk, 0) + item.size_bytes
             folders.setdefault(disk, folder)
@@ -113,6 +111,12 @@ def place(source: Path, target: Path) -> Path:
     except OSError as fault:
         raise MachineError(f"{target} could not be written: {fault.strerror}", "make room there") from None
     return target
+
+
+def _hub_cache() -> Path:
+    from huggingface_hub import constants
+
+    return _existing(Path(constants.HF_HUB_CACHE))
 
 
 def _existing(folder: Path) -> Path:
