@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from fsd.errors import RecipeError, WeightsError
 from fsd.families.samplers import SAMPLERS
 from fsd.generate.drawing import Drawn, draw
 from fsd.generate.opening import Opened, Shelf
+from fsd.generate.placing import place
 from fsd.generate.preview import Previewer
 from fsd.job import Control, Job, Lora
 from fsd.weights.base_folder import base_fingerprint
@@ -257,3 +259,30 @@ def test_a_sessions_checkpoints_its_base_and_its_newest(micro_model: Path, tmp_p
     with pytest.raises(RecipeError, match="no model 'mug'") as caught:
         shelf.get("mug")
     assert "sessions: cup" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("free_gb", "calls"),
+    [
+        (24, [("to", "cuda", torch.float16)]),
+        (8, [("to", torch.float16), ("model",)]),
+        (4, [("to", torch.float16), ("sequential",)]),
+    ],
+)
+def test_a_model_that_does_not_fit_the_gpu_takes_turns_on_it(
+    monkeypatch: pytest.MonkeyPatch, free_gb: int, calls: list[Any]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (7, 5))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (free_gb << 30, 80 << 30))
+    done: list[Any] = []
+    part = torch.nn.Linear(1 << 15, 1 << 15, bias=False, device="meta")  # 2 GiB in half precision
+    stub = SimpleNamespace(
+        components={"unet": part, "text_encoder": part, "text_encoder_2": part},
+        vae=SimpleNamespace(enable_slicing=lambda: None),
+        to=lambda *where: done.append(("to", *where)) or "placed",
+        enable_model_cpu_offload=lambda: done.append(("model",)),
+        enable_sequential_cpu_offload=lambda: done.append(("sequential",)),
+    )
+    assert place(stub)
+    assert done == calls

@@ -43,7 +43,7 @@ def place_beside(made: Any, pipeline: Any) -> Any:
     for part in parts(made):
         if part not in list(parts(pipeline)):
             part.to(first.dtype) if offload else part.to(first.device, first.dtype)
-    if offload and made is not pipeline:
+    if offload == "model" or (offload and made is not pipeline):  # another pipeline's hooks may be on the parts
         made.fsd_offload = offload
         return _offloaded(made)
     return made

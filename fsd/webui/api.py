@@ -21,13 +21,16 @@ if TYPE_CHECKING:
 _STATUS: dict[type, int] = {Interrupted: 503, MachineError: 500, FsdError: 422}
 
 
-def api_router(engine: Engine) -> APIRouter:
-    """The routes, to be included in a FastAPI app; who may use them is the proxy's matter."""
+def api_router(engine: Engine, model: str = "") -> APIRouter:
+    """The routes, to be included in a FastAPI app; who may use them is the proxy's matter.
+
+    model: what requests that name none are made with; "": the first that there is.
+    """
     from fastapi import APIRouter, Request
     from fastapi.concurrency import run_in_threadpool
     from fastapi.responses import JSONResponse
 
-    api, router = Api(engine), APIRouter()
+    api, router = Api(engine, model), APIRouter()
 
     def route(method: str, path: str, work: Any) -> None:
         async def answer(request: Any) -> Any:

@@ -30,14 +30,14 @@ _SAID = {
 class Api:
     """What the routes do. Each method takes and returns plain JSON values, and raises FsdErrors."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, model: str) -> None:
         self._engine = engine
         self._lock = threading.Lock()
         self._options: dict[str, Any] = {
             "samples_save": True, "samples_format": "png", "CLIP_stop_at_last_layers": 1, "sd_vae": "Automatic",
             "live_previews_enable": True, "enable_pnginfo": True, "sd_checkpoint_hash": "",
         }  # fmt: skip
-        self._model = ""
+        self._model = model
 
     def make(self, kind: type[Txt2Img], body: Any) -> dict[str, Any]:
         """Do a request; one that is interrupted has the pictures that were whole by then."""
