@@ -100,7 +100,8 @@ class WorkerProcess:
         notes.start()
         assert self._child.stdout is not None
         for line in self._child.stdout:
-            self.events.put(json.loads(line))
+            with suppress(ValueError):  # it was killed in the middle of a line
+                self.events.put(json.loads(line))
         self.status = self._child.wait()
         notes.join(timeout=5)  # a grandchild may still hold the pipe
         self.events.put(None)
