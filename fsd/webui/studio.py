@@ -80,7 +80,7 @@ def build_app(engine: Engine, scratch: Path, model: str = "") -> Any:
     favicon.write_text(FAVICON, encoding="utf-8")
     gr.mount_gradio_app(
         app, build_page(engine, scratch / "thumbnails", model), path="/", theme=theme(), css=STYLE, footer_links=[],
-        favicon_path=str(favicon), allowed_paths=[str(engine.root), str(scratch)], max_file_size=f"{_UPLOAD_MB}mb",
+        favicon_path=str(favicon), allowed_paths=[str(engine.outputs), str(scratch)], max_file_size=f"{_UPLOAD_MB}mb",
         show_error=True, ssr_mode=False, run_history=False, mcp_server=False, pwa=False, enable_monitoring=False,
     )  # fmt: skip
     return _with_policy(app)

@@ -33,8 +33,8 @@ class CreateTab:
                     self.stop = gr.Button(
                         "Stop", variant="stop", elem_id="stop", interactive=False, scale=1, min_width=80
                     )
-            with gr.Column(elem_id="made"):
                 self.bar = gr.HTML(bar(), elem_id="bar-box", padding=False)
+            with gr.Column(elem_id="made"):
                 self.preview = gr.Image(
                     elem_id="preview", show_label=False, visible=False, interactive=False, buttons=[], format="jpeg"
                 )
@@ -55,10 +55,10 @@ class CreateTab:
         self._wire()
 
     def _wire(self) -> None:
-        shown = [self.bar, self.preview, self.pictures, self.made, self.generate, self.stop]
+        watched = [self.bar, self.preview, self.pictures, self.made, self.generate, self.stop]
         picked = [self.chosen, self.facts, self.buttons, self.download, self.last_seed]
         start = gr.on(
-            [self.generate.click, self.fields.prompt.submit], self._run, self.fields.inputs(), shown,
+            [self.generate.click, self.fields.prompt.submit], self._run, self.fields.inputs(), watched,
             show_progress="hidden", concurrency_limit=8, api_visibility="private",
         )  # fmt: skip
         start.then(self._rest, self.made, [self.preview, self.generate, self.stop, *picked], show_progress="hidden")

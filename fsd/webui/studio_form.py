@@ -16,7 +16,7 @@ from fsd.webui.engine import ModelChoice
 Mode = Literal["txt2img", "img2img", "inpaint"]
 Preprocessor = Literal["none", "canny", "invert"]
 MODES: dict[str, Mode] = {"Text to image": "txt2img", "Image to image": "img2img", "Inpainting": "inpaint"}
-OWN_SAMPLER = "the model's own"
+OWN_SAMPLER = "Model's own"
 SHAPES = ((1, 1), (3, 4), (4, 3), (2, 3), (3, 2), (9, 16), (16, 9))
 """Sides of the sizes that are offered, width to height."""
 

@@ -20,9 +20,11 @@ STYLE = """
 footer { display: none !important; }
 #top { display: flex; align-items: center; justify-content: space-between; min-height: 44px; }
 #top b { font-size: 17px; letter-spacing: -0.01em; color: var(--body-text-color); }
-#top button { color: var(--body-text-color-subdued); font-size: 14px; padding: 8px 0; cursor: pointer; }
+#top form { margin: 0; }
+#top button { color: var(--body-text-color-subdued); font-size: 14px; font-weight: 400; padding: 8px 0; cursor: pointer;
+  background: none !important; border: 0 !important; }
 #top button:hover { color: var(--body-text-color); text-decoration: underline; }
-.tabitem { padding: 0 !important; }
+.tabitem, .html-container { padding: 0 !important; }
 
 #create, #shelf { display: grid; align-items: start; gap: 20px; }
 #create { grid-template: "ask made" auto "settings made" 1fr / minmax(0, 5fr) minmax(0, 7fr); }
@@ -52,11 +54,11 @@ footer { display: none !important; }
 #preview, #pictures { height: min(66vh, 640px) !important; }
 #pictures .preview::before { opacity: 1; background: var(--block-background-fill); }
 #pictures .thumbnails:not(:has(button + button)) { display: none; }
-#pictures:not(:has(.thumbnails button + button)) .media-button { height: 100%; }
+#pictures:not(:has(.thumbnails button + button)) .media-button { height: 100% !important; }
 #pictures:has(.empty) { height: min(46vh, 420px) !important; }
 .picture-buttons { gap: 8px; flex-wrap: nowrap; } .picture-buttons button { min-height: 36px; white-space: nowrap; }
 
-#bar { display: flex; align-items: center; gap: 12px; font-size: 14px; min-height: 22px; }
+#bar { display: flex; align-items: center; gap: 12px; font-size: 14px; min-height: 24px; }
 #bar progress { appearance: none; flex: 1; height: 6px; border: 0; border-radius: 3px; overflow: hidden;
   background: var(--border-color-primary); }
 #bar progress::-webkit-progress-bar { background: var(--border-color-primary); border-radius: 3px; }
@@ -73,15 +75,17 @@ footer { display: none !important; }
   border-radius: 6px; padding: 1px 8px; font-size: 13px; color: var(--body-text-color-subdued); max-width: 100%; }
 .quiet, .quiet p { color: var(--body-text-color-subdued); }
 
-#wall, #pairs { border: 0; background: none; padding: 0; }
-#wall .grid-wrap, #pairs .grid-wrap { padding: 0; height: auto !important; max-height: none !important; min-height: 0 !important;
-  overflow: visible; }
+#wall, #pairs, #samples { border: 0; background: none; padding: 0; }
+#wall .grid-wrap, #pairs .grid-wrap, #samples .grid-wrap { padding: 0; overflow: visible; height: auto !important;
+  max-height: none !important; min-height: 0 !important; }
 #wall .grid-container { grid-template-columns: repeat(auto-fill, minmax(132px, 1fr)) !important; gap: 8px; }
 #wall .thumbnail-lg { aspect-ratio: 1; }
 #pairs .grid-container { grid-template-columns: 1fr 1fr !important; gap: 10px; }
-#big img { width: 100%; max-height: 56vh; object-fit: contain; }
+#big img { width: 100% !important; height: auto !important; max-height: 60vh; object-fit: contain !important; }
 #compare { max-width: 900px; margin: 0 auto; }
-#samples { max-height: none; }
+#samples .grid-container { grid-template: none !important; grid-auto-rows: auto !important; }
+#samples .thumbnail-lg, #samples .thumbnail-lg img, #samples .gallery-item { height: auto !important; }
+#sampler input, #size input, #model input { text-overflow: ellipsis; }
 
 @media (max-width: 760px) {
   .gradio-container .app { padding: 4px 12px 24px !important; }
@@ -89,11 +93,12 @@ footer { display: none !important; }
   #create { grid-template: "ask" auto "made" auto "settings" auto / minmax(0, 1fr); gap: 12px; }
   #shelf { grid-template: "chosen" auto "thumbs" auto / minmax(0, 1fr); gap: 16px; }
   #made, #chosen { position: static; }
-  #preview, #pictures { height: min(100vw, 60vh) !important; }
+  #preview, #pictures { height: min(calc(100vw - 24px), 60vh) !important; }
   #pictures:has(.empty) { height: 120px !important; min-height: 0 !important; }
   #pictures:has(.empty) .empty { min-height: 0 !important; }
   #wall .grid-container { grid-template-columns: repeat(3, 1fr) !important; gap: 6px; }
   #mode label { font-size: 13.5px; }
+  #training-head { flex-direction: column; }
 }
 """
 

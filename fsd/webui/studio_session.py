@@ -53,22 +53,17 @@ def last_rows(metrics: Path) -> dict[str, tuple[int, float]]:
     return found
 
 
-def loss_plot(session: Session) -> str | None:
-    """The path of the loss plot, None while there is none."""
+def loss_plot(session: Session) -> Path | None:
+    """The loss plot, None while there is none."""
     path = session.logs / "loss.png"
-    return str(path) if path.is_file() else None
+    return path if path.is_file() else None
 
 
-def sample_grids(session: Session) -> list[tuple[str, str]]:
+def sample_grids(session: Session) -> list[tuple[Path, str]]:
     """The grids of training samples with their checkpoints' names, the newest first."""
     grids = [path for path in session.samples.glob("*/grid.png") if path.parent.name.rpartition("-")[0] in STAGES]
     grids.sort(key=lambda path: path.stat().st_mtime, reverse=True)
-    return [(str(path), path.parent.name) for path in grids]
-
-
-def trained(session: Session) -> bool:
-    """Whether the session has a checkpoint of any stage."""
-    return any(list_checkpoints(session.checkpoints, stage) for stage in STAGES)
+    return [(path, path.parent.name) for path in grids]
 
 
 def _touched(session: Session) -> float:

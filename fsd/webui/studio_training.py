@@ -22,10 +22,10 @@ class TrainingTab:
             with gr.Row(elem_id="training-head"):
                 self.session = gr.Dropdown([], label="Session", elem_id="training-session", scale=1, min_width=200)
                 self.progress = gr.Markdown(elem_id="training-progress")
-            self.loss = gr.Image(label="Loss", interactive=False, buttons=["fullscreen"], elem_id="loss")
+            self.loss = gr.Image(show_label=False, interactive=False, buttons=["fullscreen"], elem_id="loss")
             self.samples = gr.Gallery(
-                label="Samples", columns=1, object_fit="contain", interactive=False, buttons=["fullscreen"],
-                elem_id="samples", preview=True,
+                show_label=False, columns=1, object_fit="contain", interactive=False, buttons=["fullscreen"],
+                elem_id="samples", height="auto",
             )  # fmt: skip
         self.session.change(self._show, self.session, [self.progress, self.loss, self.samples], show_progress="hidden")
 
@@ -44,6 +44,17 @@ class TrainingTab:
         session = find_session(self._root, name or "")
         if session is None:
             return "", gr.update(visible=False), gr.update(visible=False)
-        plot, grids = loss_plot(session), sample_grids(session)
-        loss, samples = gr.update(value=plot, visible=bool(plot)), gr.update(value=grids, visible=bool(grids))
+        plot = _opened(loss_plot(session))
+        grids = [(grid, name) for path, name in sample_grids(session) if (grid := _opened(path))]
+        loss, samples = gr.update(value=plot, visible=plot is not None), gr.update(value=grids, visible=bool(grids))
         return progress_text(session), loss, samples
+
+
+def _opened(path: Path | None) -> Any:
+    """The picture in a file, so that the page gets a copy and the session's folder stays closed; None for none."""
+    from PIL import Image
+
+    try:
+        return Image.open(path).convert("RGB") if path else None
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,330 @@
+"""The studio without a browser: what the form makes of its values, what goes back into it, and what the tabs show."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from micro import make_micro_session
+from PIL import Image
+from studio_stand_in import StandIn
+
+from fsd.errors import MachineError, RecipeError
+from fsd.families import FAMILIES
+from fsd.webui import studio, studio_form, studio_pictures, studio_session
+from fsd.webui.engine import ModelChoice
+from fsd.webui.server import free_port, status_of
+from fsd.webui.studio_form import Form, choice_of, defaults, size_px
+from fsd.webui.studio_server import studio_server
+from fsd.webui.studio_settings import form_values
+
+gr = pytest.importorskip("gradio")
+
+FORM: dict[str, Any] = {
+    "model": "cup", "prompt": " a cup ", "negative": "", "mode": "Text to image", "init_image": None, "painted": None,
+    "mask": None, "strength": 0.6, "sampler": "Euler a", "steps": 3, "guidance": 5.0, "size": "96 × 64", "images": 2,
+    "seed": 7, "loras": [], "lora_weight": 1, "control": "", "control_image": None, "preprocessor": "none",
+    "control_weight": 1,
+}  # fmt: skip
+A1111_TEXT = """a cup, wood <lora:clay:0.7>
+Negative prompt: blurry
+Steps: 21, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 6.5, Seed: 123456789012, Size: 640x448, Model hash: 0a1b2c, \
+Model: cup+text_encoder-000350+unet-001500, Lora hashes: "clay: 0123456789ab", Version: v1.10.1"""
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> StandIn:
+    return StandIn(tmp_path)
+
+
+@pytest.fixture
+def create(engine: StandIn, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The Create tab on the engine, which shows every step."""
+    from fsd.webui import studio_create
+
+    monkeypatch.setattr(studio_create, "_BETWEEN_PREVIEWS_S", 0.0)
+    with gr.Blocks():
+        return studio_create.CreateTab(engine)
+
+
+def form(**changed: Any) -> Form:
+    return Form(**FORM | changed)
+
+
+def photo(folder: Path, name: str = "photo.png") -> str:
+    Image.new("RGB", (60, 40), "red").save(folder / name)
+    return str(folder / name)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_family_gives_its_own_steps_guidance_and_size(name: str, tmp_path: Path) -> None:
+    family = FAMILIES[name]
+    liked = defaults(ModelChoice(name, "", "family", name), tmp_path)
+    assert (liked.steps, liked.guidance) == (family.sample_steps, family.guidance)
+    assert size_px(liked.sizes[0]) == (family.native_px, family.native_px)
+    for size in liked.sizes:
+        wide, high = size_px(size)
+        assert wide % 8 == high % 8 == 0 and 0.7 < wide * high / family.native_px**2 < 1.3
+
+
+def test_a_session_gives_its_own_size_and_prompt(tmp_path: Path) -> None:
+    session = make_micro_session(tmp_path, tmp_path, {"unet": 2})
+    liked = defaults(ModelChoice("cup@unet-000002", "", "session", "tiny"), tmp_path)
+    assert liked.sizes[0] == "64 × 64" and liked.prompt == "photo of sks cup"
+    session.recipe_path.write_text("{")
+    assert size_px(defaults(ModelChoice("cup", "", "session", "tiny"), tmp_path).sizes[0]) == (128, 128)
+
+
+def test_a_model_that_is_not_listed_is_recognised_where_that_costs_nothing(tmp_path: Path) -> None:
+    assert choice_of("  ", []) is None
+    assert choice_of("stable-diffusion-v1-5/stable-diffusion-v1-5", []).family == "sd15"
+    (tmp_path / "broken.safetensors").write_bytes(b"no")
+    assert choice_of(str(tmp_path / "broken.safetensors"), []).family == ""
+    assert choice_of("https://example.com/" + "x" * 500, []).family == ""
+
+
+def test_the_form_becomes_a_job(tmp_path: Path) -> None:
+    picture = photo(tmp_path)
+    job = form(
+        mode="Image to image", init_image=picture, loras=["clay"], lora_weight=0.5, control="union", control_image=picture,
+        preprocessor="canny",
+    ).job(tmp_path)  # fmt: skip
+    assert (job.model, job.prompt, job.mode, job.init_image) == ("cup", "a cup", "img2img", picture)
+    assert (job.steps, job.guidance, job.seed, job.images, job.width_px, job.height_px) == (3, 5.0, 7, 2, 96, 64)
+    assert (job.sampler, job.lora[0].weight, job.controls[0].mode) == ("Euler a", 0.5, "canny")
+    plain = form(init_image=picture, sampler=studio_form.OWN_SAMPLER, seed=None).job(tmp_path)
+    assert (plain.init_image, plain.sampler, plain.seed, plain.controls) == ("", "", -1, ())
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"model": " "}, "no model is chosen"),
+        ({"mode": "Image to image"}, "no picture to start from"),
+        ({"mode": "Inpainting"}, "no picture to paint in"),
+        ({"size": "huge"}, "the size is 'huge'"),
+        ({"size": "20000 x 64"}, "width_px is 20000"),
+        ({"steps": None}, "steps is empty"),
+        ({"steps": 2.5}, "steps is 2.5, not a whole number"),
+        ({"seed": -5}, "seed is -5"),
+        ({"control": "canny"}, "no picture to follow"),
+    ],
+)
+def test_what_is_missing_in_the_form_is_said_in_one_sentence(
+    changed: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(RecipeError, match=said) as fault:
+        form(**changed).job(tmp_path)
+    assert fault.value.hint
+
+
+def test_what_was_painted_becomes_the_mask(tmp_path: Path) -> None:
+    layer = Image.new("RGBA", (60, 40))
+    layer.save(tmp_path / "empty.png")
+    layer.paste((255, 255, 255, 200), (10, 10, 20, 20))
+    layer.save(tmp_path / "layer.png")
+    painted = {"background": photo(tmp_path), "layers": [str(tmp_path / "empty.png")]}
+    with pytest.raises(RecipeError, match="nothing is marked"):
+        form(mode="Inpainting", painted=painted).job(tmp_path)
+    painted["layers"].append(str(tmp_path / "layer.png"))
+    job = form(mode="Inpainting", painted=painted).job(tmp_path)
+    with Image.open(job.mask) as mask:
+        assert mask.getbbox() == (10, 10, 20, 20) and mask.getpixel((15, 15)) == 255
+    assert form(mode="Inpainting", painted=painted, mask="own.png").job(tmp_path).mask == "own.png"
+
+
+def test_settings_of_a_picture_go_back_into_the_form(engine: StandIn) -> None:
+    models = [*engine.models(), ModelChoice("cup@unet-001500", "cup, unet-001500", "session", "tiny")]
+    values = form_values(A1111_TEXT, models, engine.loras())
+    assert values["prompt"] == "a cup, wood" and values["negative"] == "blurry" and values["mode"] == "Text to image"
+    assert (values["steps"], values["guidance"], values["seed"], values["size"]) == (21, 6.5, 123456789012, "640 × 448")
+    assert (values["sampler"], values["model"]) == ("DPM++ 2M Karras", "cup@unet-001500")
+    assert (values["loras"], values["lora_weight"]) == (["clay.safetensors"], 0.7)
+    unknown = form_values("Steps: many, CFG scale: 7, Seed: 1, Model: elsewhere", models, [])
+    assert "steps" not in unknown and "model" not in unknown and unknown["seed"] == 1
+
+
+def test_made_settings_come_back_the_same(engine: StandIn, tmp_path: Path) -> None:
+    job = form(prompt="ein Tässchen, blau", negative="matt", images=1).job(tmp_path)
+    (picture,) = [event for event in engine.run(job) if hasattr(event, "infotext")]
+    values = form_values(studio_pictures.settings_of(picture.path), engine.models(), [])
+    again = form(**values).job(tmp_path)
+    assert again == job
+
+
+def test_the_gallery_lists_the_newest_first_and_reads_no_more_than_it_shows(tmp_path: Path) -> None:
+    for day, number in (("2026-01-01", 1), ("2026-01-02", 2), ("2026-01-02", 3)):
+        (tmp_path / day).mkdir(exist_ok=True)
+        path = tmp_path / day / f"{number}.png"
+        Image.new("RGB", (8, 8)).save(path)
+        os.utime(path, (number, number))
+    (tmp_path / "2026-01-02" / ".9.png.partial-0000").write_bytes(b"")
+    names = [path.name for path in studio_pictures.list_pictures(tmp_path, 9)]
+    assert names == ["3.png", "2.png", "1.png"]
+    assert len(studio_pictures.list_pictures(tmp_path, 2)) == 2
+    assert studio_pictures.list_pictures(tmp_path / "nowhere", 9) == []
+
+
+def test_thumbnails_are_small_kept_and_never_in_the_way(tmp_path: Path) -> None:
+    Image.new("RGB", (1024, 512), "blue").save(tmp_path / "big.png")
+    small = studio_pictures.thumbnail(tmp_path / "big.png", tmp_path / "small")
+    with Image.open(small) as image:
+        assert image.size == (320, 160)
+    assert studio_pictures.thumbnail(tmp_path / "big.png", tmp_path / "small") == small
+    (tmp_path / "no.png").write_bytes(b"no picture")
+    assert studio_pictures.thumbnail(tmp_path / "no.png", tmp_path / "small") == tmp_path / "no.png"
+    assert studio_pictures.settings_of(tmp_path / "no.png") == ""
+
+
+def test_facts_are_safe_html() -> None:
+    shown = studio_pictures.facts_html("<img src=x onerror=y>\nNegative prompt: <b>\nSteps: 4, Seed: 1, Version: v1")
+    assert "<img" not in shown and "&lt;img" in shown and "<span>Seed: 1</span>" in shown and "Version" not in shown
+
+
+def test_a_sessions_training_is_told(tmp_path: Path) -> None:
+    session = make_micro_session(tmp_path, tmp_path, {"text_encoder": 4, "unet": 8})
+    rows = [{"stage": "unet", "step": 2, "loss": 0.5}, {"stage": "unet", "step": 4, "loss": 0.25}]
+    (session.logs / "metrics.jsonl").write_text("\n".join([*map(json.dumps, rows), '{"stage": "un']))
+    for at, name in enumerate(("unet-000002", "unet-000004")):
+        shutil.copy(photo(tmp_path), _folder(session.samples / name) / "grid.png")
+        os.utime(session.samples / name / "grid.png", (at, at))
+    text = studio_session.progress_text(session)
+    assert "**UNet**: 4 of 8 steps, loss 0.2500" in text and "**Text encoder**: 0 of 4 steps" in text
+    assert [name for _, name in studio_session.sample_grids(session)] == ["unet-000004", "unet-000002"]
+    assert studio_session.loss_plot(session) is None and studio_session.session_names(tmp_path) == ["cup"]
+
+
+def test_a_job_is_followed_and_its_pictures_are_shown(create: Any) -> None:
+    steps = list(create._run(*FORM.values()))
+    assert "loading cup" in steps[1][0] and any("step 2 of 6" in step[0] for step in steps)
+    assert any(step[1].get("value", "").endswith("preview.jpg") for step in steps)
+    assert "2 pictures" in steps[-1][0]
+    assert [seed for _, _, seed in steps[-1][3]] == [7, 8]
+    _, generate, stop, chosen, facts, *_, seed = create._rest(steps[-1][3])
+    assert generate["interactive"] and not stop["interactive"] and chosen.endswith("-8.png") and seed == 8
+    assert "Seed: 8" in facts
+
+
+def test_errors_are_one_sentence_and_no_html(create: Any) -> None:
+    seen = []
+    with pytest.raises(gr.Error) as fault:
+        seen.extend(create._run(*(FORM | {"model": "broken"}).values()))
+    assert fault.value.message == "the model broken is &lt;damaged&gt;: choose another one"
+    assert not fault.value.print_exception
+
+
+def test_a_stopped_job_leaves_the_pictures_that_were_whole(engine: StandIn, create: Any) -> None:
+    engine.hold.set()
+    running: Iterator[Any] = create._run(*FORM.values())
+    while "step 2" not in (step := next(running))[0]:
+        assert step
+    engine.cancel()
+    assert "stopped" in list(running)[-1][0]
+
+
+def test_before_and_after_are_made_from_the_same_seeds(engine: StandIn, tmp_path: Path) -> None:
+    from fsd.webui.studio_compare import CompareTab
+
+    make_micro_session(tmp_path, tmp_path, {"unet": 2})
+    with gr.Blocks():
+        tab = CompareTab(engine)
+    choices, none, box = tab.refresh(None)
+    assert choices["value"] == "cup" and box["visible"] and not none["visible"]
+    *_, last = tab._run("cup", "a cup", 2, 5)
+    assert [caption for _, caption in last[1]["value"]] == [
+        "before, seed 5", "after, seed 5", "before, seed 6", "after, seed 6",
+    ]  # fmt: skip
+    assert [(job.model, job.seed, job.images) for job in engine.jobs] == [("cup@base", 5, 2), ("cup", 5, 2)]
+    with pytest.raises(gr.Error, match="no session is chosen"):
+        list(tab._run(None, "", 2, 5))
+
+
+def test_the_gallery_shows_pictures_with_their_settings_and_reads_uploads(engine: StandIn, tmp_path: Path) -> None:
+    from fsd.webui.studio_gallery import GalleryTab
+
+    with gr.Blocks():
+        tab = GalleryTab(engine.outputs, tmp_path / "small")
+    assert tab.refresh(24)[2]["visible"]
+    list(engine.run(form().job(tmp_path)))
+    wall, paths, empty, more = tab.refresh(1)
+    assert len(wall["value"]) == 1 and paths[0].endswith("-8.png") and not empty["visible"] and more["visible"]
+    *_, infotext = tab._read(paths[0])
+    assert "Seed: 8" in infotext
+    with pytest.raises(gr.Error, match="no settings"):
+        tab._read(photo(tmp_path))
+
+
+def test_the_form_is_filled_at_the_start_by_a_model_and_by_a_picture(engine: StandIn, tmp_path: Path) -> None:
+    from fsd.webui.studio_filling import _NAMES, Filling, start_from
+
+    filled = dict(zip(_NAMES, Filling(engine, "sdxl").at_start(), strict=True))
+    assert (filled["model"]["value"], filled["size"]["value"], filled["steps"]["value"]) == ("sdxl", "1024 × 1024", 30)
+    assert dict(zip(_NAMES, Filling(engine).at_start(), strict=True))["model"]["value"] == "cup"
+    put = dict(zip(_NAMES, start_from(photo(tmp_path), "Inpainting", "128 × 128"), strict=True))
+    assert put["painted"]["value"]["background"].endswith("photo.png") and put["size"]["value"] == "160 × 104"
+    assert "value" not in put["init_image"]
+
+
+def test_the_app_answers_and_keeps_to_itself(engine: StandIn, tmp_path: Path) -> None:
+    from starlette.testclient import TestClient
+
+    client = TestClient(studio.build_app(engine, tmp_path))
+    assert client.get("/internal/ping").json() == {}
+    assert client.get("/sdapi/v1/sd-models").status_code == 200
+    page = client.get("/")
+    assert "fsd studio" in page.text and "connect-src 'self'" in page.headers["content-security-policy"]
+    style = client.get("/theme.css").text
+    assert not re.search(r"@import|url\(['\"]?(https?:)?//", style)
+    secret = tmp_path / "Fast-Dreambooth" / "secret.txt"
+    _folder(secret.parent)
+    secret.write_text("mine")
+    assert client.get(f"/gradio_api/file={secret}").status_code in (403, 404)
+
+
+def test_the_process_says_when_it_is_ready_and_ends_when_told(tmp_path: Path) -> None:
+    server = studio_server(tmp_path, free_port(), "tiny")
+    assert server.command[-2:] == ("--model", "tiny") and not any(
+        name.startswith("GRADIO_S") for name in server.environment
+    )
+    child = subprocess.Popen(
+        server.command,
+        env=server.environment,
+        cwd=server.folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        assert child.stdout is not None
+        lines = []
+        for line in child.stdout:
+            lines.append(line)
+            if line.startswith("Startup time:"):
+                break
+        assert status_of(f"http://127.0.0.1:{server.port}{server.ping}") == 200, "".join(lines)
+        child.send_signal(signal.SIGTERM)
+        assert "Traceback" not in child.communicate(timeout=30)[0]
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
+    taken = studio._listen(0)
+    taken.listen()
+    port = taken.getsockname()[1]
+    with taken, pytest.raises(MachineError, match=f"port {port} cannot be used"):
+        studio._listen(port)
+
+
+def _folder(path: Path) -> Path:
+    path.mkdir(parents=True, exist_ok=True)
+    return path

@@ -1,0 +1,154 @@
+"""A user's walk in a real Chromium, through the launcher and the lock: log in, draw, change the seed, download, look, log out.
+
+Screenshots go to FSD_SCREENSHOTS if set. Skipped where there is no Chromium.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import browser
+import pytest
+from micro import make_micro_session
+from PIL import Image
+
+from fsd.runtime.process import run_stage
+
+pytest.importorskip("gradio")
+pytest.importorskip("aiohttp")
+if reason := browser.why_not():
+    pytest.skip(reason, allow_module_level=True)
+
+from playwright.sync_api import expect
+
+PROMPT = "photo of sks cup"
+
+
+@pytest.fixture(scope="module")
+def webui(tmp_path_factory: pytest.TempPathFactory, micro_model: Path) -> Iterator[Any]:
+    """The studio with a trained session, launched as a notebook launches it."""
+    from fsd.webui.launch import launch_webui
+
+    root = tmp_path_factory.mktemp("walk")
+    session = make_micro_session(root, micro_model, {"text_encoder": 0, "unet": 2})
+    run_stage("fsd.train.unet", str(session.folder))
+    with launch_webui("cup", tunnel="none", ui="studio", root=str(root)) as launched:
+        yield launched
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    with browser.browser() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = Path(os.environ.get("FSD_SCREENSHOTS") or tmp_path_factory.mktemp("shots"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def downloaded(page: Any, button: str) -> tuple[str, Image.Image]:
+    """(the name, the picture) that a download button gives."""
+    with page.expect_download() as coming:
+        page.locator(button).click()
+    return coming.value.suggested_filename, Image.open(io.BytesIO(Path(coming.value.path()).read_bytes()))
+
+
+def seed_of(image: Image.Image) -> str:
+    match = re.search(r"Seed: (\d+)", image.info["parameters"])
+    assert match
+    return match[1]
+
+
+def test_a_walk_at_a_desk(webui: Any, chromium: Any, shots: Path) -> None:
+    link = webui.new_login_link()
+    with browser.page_of(chromium, browser.DESK) as page:
+        page.goto(webui.url)  # a stranger
+        expect(page.locator("input[name=secret]")).to_be_visible()
+        page.goto(link)
+        browser.wait_for_form(page)
+        assert page.locator("#size input").input_value() == "64 × 64"  # the session's own
+
+        browser.generate(page, PROMPT, steps=2, seed=11)
+        name, first = downloaded(page, "#download")
+        assert name.endswith(".png") and first.size == (64, 64)
+        assert first.info["parameters"].startswith(PROMPT) and seed_of(first) == "11"
+        browser.generate(page, PROMPT, steps=2, seed=12)
+        _, second = downloaded(page, "#download")
+        assert seed_of(second) == "12" and second.tobytes() != first.tobytes()
+        page.screenshot(path=shots / "desk-create.png")
+        page.locator("#random").click()
+        expect(page.locator("#seed input")).to_have_value("-1")
+        page.locator("#reuse").click()
+        expect(page.locator("#seed input")).to_have_value("12")
+
+        page.get_by_role("tab", name="Gallery").click()
+        expect(page.locator("#wall img")).to_have_count(2)
+        page.locator("#wall button").nth(1).click()  # the older one
+        expect(page.locator("#chosen-facts")).to_contain_text("Seed: 11")
+        page.screenshot(path=shots / "desk-gallery.png")
+        page.locator("#use").click()
+        expect(page.locator("#seed input")).to_have_value("11")
+        expect(page.locator("#prompt textarea")).to_have_value(PROMPT)
+        page.locator("#generate").click()
+        expect(page.locator("#made-facts")).to_contain_text("Seed: 11")
+        expect(page.locator("#generate")).to_be_enabled()
+        assert downloaded(page, "#download")[1].tobytes() == first.tobytes()
+
+        page.locator("#model input").fill("no such model")
+        page.locator("#model input").press("Enter")
+        page.locator("#generate").click()
+        expect(page.locator("#bar .fault")).to_contain_text("no such model")
+        expect(page.locator("body")).not_to_contain_text("Traceback")
+
+        page.locator("#log-out").click()
+        expect(page.locator("input[name=secret]")).to_be_visible()
+        page.goto(webui.url)
+        expect(page.locator("input[name=secret]")).to_be_visible()
+        page.goto(link)  # it opened once
+        expect(page.locator("input[name=secret]")).to_be_visible()
+        assert page.asked == []
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_everything_fits_a_phone(dark: bool, webui: Any, chromium: Any, shots: Path) -> None:
+    look = "dark" if dark else "light"
+    with browser.page_of(chromium, browser.PHONE, dark) as page:
+        page.goto(webui.new_login_link())
+        browser.wait_for_form(page)
+        browser.generate(page, PROMPT, steps=2)
+        for name in ("Create", "Gallery", "Compare", "Training"):
+            tab = page.get_by_role("tab", name=name)
+            expect(tab).to_be_visible()  # not in a menu of those that do not fit
+            tab.click()
+            expect(tab).to_have_attribute("aria-selected", "true")
+            expect(
+                page.locator({"Gallery": "#wall img", "Compare": "#compare-go"}.get(name, "#tabs")).first
+            ).to_be_visible()
+            assert browser.overflow_px(page) == 0, name
+            page.screenshot(path=shots / f"phone-{look}-{name.lower()}.png", full_page=True)
+        assert page.asked == []
+
+
+def test_before_and_after_stand_side_by_side(webui: Any, chromium: Any, shots: Path) -> None:
+    with browser.page_of(chromium, browser.DESK, dark=True) as page:
+        page.goto(webui.new_login_link())
+        browser.wait_for_form(page)
+        page.get_by_role("tab", name="Compare").click()
+        expect(page.locator("#compare-prompt textarea")).to_have_value(PROMPT)
+        page.locator("#pairs-count input[type=number]").fill("1")
+        page.locator("#compare-go").click()
+        expect(page.locator("#pairs img")).to_have_count(2)
+        expect(page.locator("#compare-go")).to_be_enabled()
+        page.screenshot(path=shots / "desk-compare.png")
+        page.get_by_role("tab", name="Training").click()
+        expect(page.locator("#training-progress")).to_contain_text("2 of 2 steps")
+        expect(page.locator("#loss img")).to_be_visible()
+        page.screenshot(path=shots / "desk-training.png")
