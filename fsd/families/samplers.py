@@ -14,7 +14,7 @@ class Sampler:
 
     flow: for families that predict a flow; the others cannot be walked so, nor these otherwise. schedule: what
     AUTOMATIC1111 1.9 and later calls the spacing of the steps, beside the sampler. usual: the schedule that it takes
-    where "Automatic" is asked. package: what the scheduler needs besides Diffusers.
+    where "Automatic" is asked.
     """
 
     title: str
@@ -23,7 +23,6 @@ class Sampler:
     flow: bool = False
     schedule: str = ""
     usual: str = ""
-    package: str = ""
 
     @property
     def name(self) -> str:
@@ -48,7 +47,7 @@ _ALL = (
     Sampler("DPM2", "KDPM2DiscreteScheduler", _EVEN, usual="Karras"),
     Sampler("DPM2", "KDPM2DiscreteScheduler", _EVEN | _KARRAS, schedule="Karras"),
     Sampler("Heun", "HeunDiscreteScheduler", _EVEN),
-    Sampler("LMS", "LMSDiscreteScheduler", _EVEN, package="scipy"),
+    Sampler("LMS", "LMSDiscreteScheduler", _EVEN),
     Sampler("DDIM", "DDIMScheduler"),
     Sampler("PLMS", "PNDMScheduler", {"skip_prk_steps": True}),
     Sampler("UniPC", "UniPCMultistepScheduler"),
