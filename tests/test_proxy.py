@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import http.client
 import json
 import os
@@ -14,19 +13,18 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
+from lock_client import PAGE, PUBLIC, SOCKET, Answer, Socket, ask, basic, log_in, own, raw, status_of
+from lock_tricks import TRICKS
 from upstream import PATIENCE_S, SECRET_PAGE, Seen, Upstream
 from web_ui_paths import CLOSED_PATHS, PATHS, SOCKET_PATHS
 
 from fsd.errors import MachineError
 from fsd.webui.proxy_process import ProxyProcess, start_proxy
 
-PUBLIC = "some-words.trycloudflare.com"
-PAGE = {"Accept": "text/html,*/*;q=0.8"}
 ROOT = Path(__file__).parents[1]
 
 
@@ -42,9 +40,7 @@ def running() -> Iterator[tuple[ProxyProcess, Upstream]]:
 
 @pytest.fixture
 def upstream(running: tuple[ProxyProcess, Upstream]) -> Upstream:
-    running[1].seen.clear()
-    running[1].left.clear()
-    running[1].arrived.clear()
+    running[1].forget()
     return running[1]
 
 
@@ -57,49 +53,6 @@ def proxy(running: tuple[ProxyProcess, Upstream], upstream: Upstream) -> ProxyPr
 @pytest.fixture
 def cookie(proxy: ProxyProcess) -> str:
     return log_in(proxy)
-
-
-class Answer:
-    def __init__(self, response: http.client.HTTPResponse) -> None:
-        self.status, self.headers, self.body = response.status, response.headers, response.read()
-        self.text = self.body.decode(errors="replace")
-
-
-def ask(
-    proxy: ProxyProcess, path: str, method: str = "GET", body: Any = None, headers: dict[str, str] | None = None
-) -> Answer:
-    with closing(http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=PATIENCE_S)) as connection:
-        connection.request(method, path, body, headers or {})
-        return Answer(connection.getresponse())
-
-
-def log_in(proxy: ProxyProcess, **headers: str) -> str:
-    answer = ask(proxy, proxy.login_path(), headers=headers)
-    assert answer.status == 303
-    return answer.headers["Set-Cookie"].partition(";")[0]
-
-
-def basic(proxy: ProxyProcess, password: str = "") -> str:
-    return "Basic " + base64.b64encode(f"{proxy.user}:{password or proxy.password}".encode()).decode()
-
-
-def raw(proxy: ProxyProcess, request: bytes) -> bytes:
-    """What comes back for bytes sent as they are, until the proxy closes; one that waits for more is told the end."""
-    found = b""
-    with closing(socket.create_connection(("127.0.0.1", proxy.port), 1)) as connection:
-        connection.sendall(request)
-        for end in (False, True):
-            with suppress(TimeoutError, ConnectionResetError):
-                if end:
-                    connection.shutdown(socket.SHUT_WR)
-                while chunk := connection.recv(65536):
-                    found += chunk
-                break
-    return found
-
-
-def status_of(answer: bytes) -> int:
-    return int(answer.split(b" ", 2)[1]) if answer.startswith(b"HTTP/1.") else 0
 
 
 # strangers
@@ -154,47 +107,7 @@ def test_no_websocket_opens_for_a_stranger(proxy: ProxyProcess, upstream: Upstre
 # every trick, raw
 
 
-def trick(line: str, *headers: str, body: str = "", host: str = "Host: 127.0.0.1:1") -> bytes:
-    lines = [line, *([host] if host else []), *headers, "Connection: close"]
-    return ("\r\n".join(lines) + "\r\n\r\n" + body).encode("latin-1")
-
-
-STRANGERS_TRICKS = [
-    trick("GET / HTTP/1.1", header) for header in (
-        "X-Forwarded-For: 127.0.0.1", "X-Forwarded-Host: 127.0.0.1", "X-Forwarded-Proto: https", "X-Forwarded-User: fsd",
-        "X-Forwarded-Port: 80", "X-Forwarded-Prefix: /fsd/login", "X-Original-URL: /fsd/login", "X-Rewrite-URL: /fsd/login",
-        "Forwarded: for=127.0.0.1;host=localhost", "X-Real-IP: 127.0.0.1", "X-Remote-User: fsd", "Remote-User: fsd",
-        "X-HTTP-Method-Override: GET", "CF-Connecting-IP: 127.0.0.1", "Cookie: fsd-session-1=", "Cookie: fsd=1; =; ;",
-        "Authorization: Basic", "Authorization: Basic Og==", "Authorization: Negotiate x", "X-Api-Key: x", "Via: 1.1 localhost",
-        "Connection: Authorization, Cookie", "Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA", "Upgrade: TLS/1.0",
-        "Host: localhost", "X-Forwarded-Host: a\r\nX-Forwarded-Host: b", "Referer: http://127.0.0.1/", "Origin: http://127.0.0.1:1",
-    )
-] + [
-    trick("GET http://127.0.0.1/ HTTP/1.1"), trick("GET http://127.0.0.1/fsd/login/../../ HTTP/1.1"), trick("GET //x/ HTTP/1.1"),
-    trick("GET https://evil.example/ HTTP/1.1"), trick("CONNECT 127.0.0.1:80 HTTP/1.1"), trick("TRACE / HTTP/1.1"),
-    trick("GET /fsd/login/../../sdapi/v1/options HTTP/1.1"), trick("GET /fsd/login/..%2f..%2fconfig HTTP/1.1"),
-    trick("GET /fsd/login%2f..%2f..%2fconfig HTTP/1.1"), trick("GET /fsd/login%5c..%5cconfig HTTP/1.1"), trick("GET * HTTP/1.1"),
-    trick("GET /fsd/login\\..\\..\\config HTTP/1.1"), trick("GET /%2e%2e/config HTTP/1.1"), trick("GET /%252e%252e/config HTTP/1.1"),
-    trick("GET /fsd/login;/../config HTTP/1.1"), trick("GET /fsd/login%00/config HTTP/1.1"), trick("GET /fsd/login\x00/config HTTP/1.1"),
-    trick("GET /fsd/login/config HTTP/1.1"), trick("GET /FSD/LOGIN HTTP/1.1"), trick("GET /fsd//login HTTP/1.1"),
-    trick("GET /fsd/login#/../config HTTP/1.1"), trick("GET /config?/fsd/login HTTP/1.1"), trick("GET config HTTP/1.1"),
-    trick("GET /\tconfig HTTP/1.1"), trick("GET /config HTTP/1.0"), trick("GET /config HTTP/1.0", host=""), b"GET /config\r\n\r\n",
-    trick("GET /config HTTP/1.1", host=""), trick("GET /config HTTP/1.1", host="Host: evil.example"), trick("GET /config HTTP/3.0"),
-    trick("GET /config HTTP/1.1", host=f"Host: {PUBLIC}"), trick("GET /config HTTP/1.1", host="Host: 127.0.0.1@evil"),
-    trick("GET /config HTTP/1.1", host="Host : 127.0.0.1"), trick("GET /config HTTP/1.1", " X: folded"), trick("get /config HTTP/1.1"),
-    trick("GET /config HTTP/1.1", "X: " + "a" * 70_000), trick("GET /" + "a" * 70_000 + " HTTP/1.1"),
-    trick("GET /config HTTP/1.1", *(f"X-{number}: 1" for number in range(5000))),
-    trick("POST /config HTTP/1.1", "Content-Length: 4", "Transfer-Encoding: chunked", body="0\r\n\r\nGET /config HTTP/1.1\r\nHost: a\r\n\r\n"),
-    trick("POST /config HTTP/1.1", "Content-Length: 1", "Content-Length: 40", body="xGET /config HTTP/1.1\r\nHost: a\r\n\r\n"),
-    trick("POST /config HTTP/1.1", "Transfer-Encoding: xchunked", body="0\r\n\r\nGET /config HTTP/1.1\r\nHost: a\r\n\r\n"),
-    trick("POST /config HTTP/1.1", "Transfer-Encoding: chunked, identity", body="0\r\n\r\n"),
-    trick("POST /config HTTP/1.1", "Transfer-Encoding:\x0bchunked", body="0\r\n\r\n"), trick("POST /c HTTP/1.1", "Content-Length: -1"),
-    trick("POST /config HTTP/1.1", "Content-Length: +4", body="abcd"), b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"\r\n" * 50,
-    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"GET / HTTP/1.1\nHost: 127.0.0.1\n\n", b"\x00" * 100,
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("request_", STRANGERS_TRICKS, ids=range(len(STRANGERS_TRICKS)))
+@pytest.mark.parametrize("request_", TRICKS, ids=range(len(TRICKS)))
 def test_no_trick_lets_a_stranger_in(proxy: ProxyProcess, upstream: Upstream, request_: bytes) -> None:
     answer = raw(proxy, request_)
     assert status_of(answer) in (0, 400, 401, 403, 404, 405, 413, 414, 421, 429, 431, 501, 505)
@@ -206,8 +119,8 @@ def test_a_request_hidden_in_anothers_body_is_a_strangers_too(
     proxy: ProxyProcess, upstream: Upstream, cookie: str
 ) -> None:
     hidden = "GET /config HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
-    own = f"127.0.0.1:{proxy.port}"
-    first = f"POST /a HTTP/1.1\r\nHost: {own}\r\nOrigin: http://{own}\r\nCookie: {cookie}\r\n"
+    mine = f"127.0.0.1:{proxy.port}"
+    first = f"POST /a HTTP/1.1\r\nHost: {mine}\r\nOrigin: http://{mine}\r\nCookie: {cookie}\r\n"
     for how in (
         f"Content-Length: {len(hidden)}\r\n\r\n{hidden}",
         f"Transfer-Encoding: chunked\r\n\r\n{len(hidden):x}\r\n{hidden}\r\n0\r\n\r\n",
@@ -262,20 +175,20 @@ def test_the_login_page_takes_a_link_or_the_password(proxy: ProxyProcess) -> Non
 def test_logging_out_revokes_the_cookie_and_ends_what_runs(
     proxy: ProxyProcess, upstream: Upstream, cookie: str
 ) -> None:
-    own = {"Cookie": cookie, "Sec-Fetch-Site": "same-origin"}
+    mine = {"Cookie": cookie, "Sec-Fetch-Site": "same-origin"}
     with closing(http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=PATIENCE_S)) as connection:
-        connection.request("GET", "/test/events", headers=own)
+        connection.request("GET", "/test/events", headers=mine)
         events = connection.getresponse()
         assert "Log out of this browser?" in ask(proxy, "/fsd/logout", headers={"Cookie": cookie}).text
         assert ask(proxy, "/fsd/logout", "POST", headers={"Cookie": cookie}).status == 403, (
             "another site could send that"
         )
-        answer = ask(proxy, "/fsd/logout", headers=own | PAGE)
+        answer = ask(proxy, "/fsd/logout", headers=mine | PAGE)
         assert "You are logged out" in answer.text and "Max-Age=0" in answer.headers["Set-Cookie"]
         with pytest.raises(http.client.IncompleteRead):
             events.read()
     assert upstream.left.wait(PATIENCE_S)
-    assert ask(proxy, "/", headers=own).status == 401
+    assert ask(proxy, "/", headers=mine).status == 401
 
 
 def test_closed_paths_are_closed_to_the_owner(proxy: ProxyProcess, upstream: Upstream, cookie: str) -> None:
@@ -287,8 +200,8 @@ def test_closed_paths_are_closed_to_the_owner(proxy: ProxyProcess, upstream: Ups
 
 
 @pytest.mark.parametrize("headers", [
-    {}, {"Origin": "https://evil.example"}, {"Origin": "null"}, {"Origin": "http://127.0.0.1:1"}, {"Sec-Fetch-Site": "cross-site"},
-    {"Sec-Fetch-Site": "same-site"}, {"Origin": f"https://{PUBLIC}"},
+    {}, {"Origin": "https://evil.example"}, {"Origin": "null"}, {"Origin": "http://127.0.0.1:1"},
+    {"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}, {"Origin": f"https://{PUBLIC}"},
 ])  # fmt: skip
 def test_another_site_cannot_use_the_owners_cookie(
     proxy: ProxyProcess, upstream: Upstream, cookie: str, headers: dict[str, str]
@@ -355,16 +268,16 @@ def test_answers_stay_out_of_shared_caches_and_of_other_sites(proxy: ProxyProces
 
 
 def test_bodies_pass_whole_both_ways(proxy: ProxyProcess, cookie: str) -> None:
-    own = {"Cookie": cookie, "Origin": f"http://127.0.0.1:{proxy.port}"}
-    big = ask(proxy, "/test/big?bytes=10000128", headers=own)
+    headers = own(proxy, cookie)
+    big = ask(proxy, "/test/big?bytes=10000128", headers=headers)
     assert big.headers["Content-Length"] == "10000128" and big.body == bytes(range(256)) * 39063
-    head = ask(proxy, "/test/big?bytes=1024", "HEAD", headers=own)
+    head = ask(proxy, "/test/big?bytes=1024", "HEAD", headers=headers)
     assert (head.status, head.headers["Content-Length"], head.body) == (200, "1024", b"")
-    assert json.loads(ask(proxy, "/test/upload", "POST", bytes(5_000_000), own).body) == {"bytes": 5_000_000}
+    assert json.loads(ask(proxy, "/test/upload", "POST", bytes(5_000_000), headers).body) == {"bytes": 5_000_000}
     chunks = (b"x" * 100_000 for _ in range(20))
-    assert json.loads(ask(proxy, "/test/upload", "POST", chunks, own).body) == {"bytes": 2_000_000}
-    assert json.loads(ask(proxy, "/test/upload", "POST", b"", own).body) == {"bytes": 0}
-    too_large = own | {"Content-Length": str(5 * 2**30)}
+    assert json.loads(ask(proxy, "/test/upload", "POST", chunks, headers).body) == {"bytes": 2_000_000}
+    assert json.loads(ask(proxy, "/test/upload", "POST", b"", headers).body) == {"bytes": 0}
+    too_large = headers | {"Content-Length": str(5 * 2**30)}
     assert ask(proxy, "/test/upload", "POST", None, too_large).status == 413
 
 
@@ -372,8 +285,8 @@ def test_a_body_is_only_asked_for_once_its_sender_is_known(proxy: ProxyProcess, 
     lines = (
         f"POST /test/upload HTTP/1.1\r\nHost: 127.0.0.1:{proxy.port}\r\nContent-Length: 4\r\nExpect: 100-continue\r\n"
     )
-    own = f"Origin: http://127.0.0.1:{proxy.port}\r\nCookie: {cookie}\r\nConnection: close\r\n"
-    for more, first in ((own, b"HTTP/1.1 100 Continue\r\n"), ("Connection: close\r\n", b"HTTP/1.1 401 ")):
+    mine = f"Origin: http://127.0.0.1:{proxy.port}\r\nCookie: {cookie}\r\nConnection: close\r\n"
+    for more, first in ((mine, b"HTTP/1.1 100 Continue\r\n"), ("Connection: close\r\n", b"HTTP/1.1 401 ")):
         with closing(socket.create_connection(("127.0.0.1", proxy.port), PATIENCE_S)) as connection:
             connection.sendall(f"{lines}{more}\r\n".encode())
             answer = connection.makefile("rb")
@@ -400,9 +313,10 @@ def test_events_come_one_by_one_and_end_when_the_browser_goes(
 def test_an_upload_that_its_sender_gives_up_ends_for_the_web_ui(
     proxy: ProxyProcess, upstream: Upstream, cookie: str
 ) -> None:
-    own = f"Host: 127.0.0.1:{proxy.port}\r\nOrigin: http://127.0.0.1:{proxy.port}\r\nCookie: {cookie}\r\nContent-Length: 100000\r\n"
+    lines = {"Host": f"127.0.0.1:{proxy.port}", "Content-Length": "100000"} | own(proxy, cookie)
+    head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
     with closing(socket.create_connection(("127.0.0.1", proxy.port), PATIENCE_S)) as connection:
-        connection.sendall(f"POST /test/upload HTTP/1.1\r\n{own}\r\nonly a part".encode())
+        connection.sendall(f"POST /test/upload HTTP/1.1\r\n{head}\r\nonly a part".encode())
         assert upstream.arrived.wait(PATIENCE_S)
     assert upstream.left.wait(PATIENCE_S)
 
@@ -413,38 +327,6 @@ def test_an_answer_that_breaks_off_is_not_taken_for_whole(proxy: ProxyProcess, c
 
 
 # websockets
-
-SOCKET = {
-    "Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
-}  # fmt: skip
-
-
-class Socket:
-    """A websocket, by hand: masked frames out, plain frames in."""
-
-    def __init__(self, proxy: ProxyProcess, cookie: str, **more: str) -> None:
-        lines = {"Host": f"127.0.0.1:{proxy.port}", "Origin": f"http://127.0.0.1:{proxy.port}", "Cookie": cookie}
-        self.connection = socket.create_connection(("127.0.0.1", proxy.port), PATIENCE_S)
-        head = "".join(f"{name}: {value}\r\n" for name, value in (SOCKET | lines | more).items())
-        self.connection.sendall(f"GET /test/socket HTTP/1.1\r\n{head}\r\n".encode())
-        self.stream = self.connection.makefile("rb")
-        self.head = b"".join(iter(self.stream.readline, b"\r\n")).decode()
-
-    def send(self, kind: int, data: bytes) -> None:
-        size = struct.pack("!B", 128 | len(data)) if len(data) < 126 else struct.pack("!BQ", 255, len(data))
-        self.connection.sendall(bytes([128 | kind]) + size + bytes(4) + data)
-
-    def receive(self) -> tuple[int, bytes]:
-        kind, size = self.stream.read(2)
-        if size == 126:
-            (size,) = struct.unpack("!H", self.stream.read(2))
-        elif size == 127:
-            (size,) = struct.unpack("!Q", self.stream.read(8))
-        return kind & 15, self.stream.read(size)
-
-    def close(self) -> None:
-        self.stream.close()
-        self.connection.close()
 
 
 def test_websockets_pass_texts_bytes_and_close_codes(proxy: ProxyProcess, upstream: Upstream, cookie: str) -> None:
@@ -476,8 +358,8 @@ def test_a_websocket_that_the_browser_closes_closes_for_the_web_ui(
 
 
 def test_a_websocket_that_the_web_ui_refuses_is_refused(proxy: ProxyProcess, cookie: str) -> None:
-    own = {"Cookie": cookie, "Origin": f"http://127.0.0.1:{proxy.port}"}
-    assert ask(proxy, "/no/socket/here", headers=SOCKET | own).status >= 400
+    headers = own(proxy, cookie)
+    assert ask(proxy, "/no/socket/here", headers=SOCKET | headers).status >= 400
 
 
 # the web UI comes and goes
@@ -494,8 +376,8 @@ def test_people_wait_on_a_page_and_programs_get_503_while_there_is_no_web_ui(
         assert page.status == 503 and text in page.text and 'http-equiv="refresh"' in page.text
         api = ask(proxy, "/sdapi/v1/options", headers={"Authorization": basic(proxy)})
         assert api.status == 503 and text in json.loads(api.body)["error"] and api.headers["Retry-After"]
-        own = {"Cookie": cookie, "Origin": f"http://127.0.0.1:{proxy.port}"}
-        assert ask(proxy, "/ws", headers=SOCKET | own).status == 503
+        headers = own(proxy, cookie)
+        assert ask(proxy, "/ws", headers=SOCKET | headers).status == 503
         assert ask(proxy, "/", headers=PAGE).status == 401
     proxy.set_upstream(upstream.port)
     assert ask(proxy, "/", headers={"Cookie": cookie}).body == SECRET_PAGE

@@ -39,6 +39,12 @@ class Upstream:
         self._thread.start()
         assert self._started.wait(PATIENCE_S)
 
+    def forget(self) -> None:
+        """What was seen before a test is none of its business."""
+        self.seen.clear()
+        self.arrived.clear()
+        self.left.clear()
+
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(PATIENCE_S)
