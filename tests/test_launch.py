@@ -269,7 +269,6 @@ class Machine:
         self.model = folder / "models" / "my.safetensors"
         monkeypatch.setenv("FSD_WEBUI_HOME", str(folder / "software"))
         monkeypatch.setattr("fsd.webui.install.find_installed", self.find_installed)
-        monkeypatch.setattr("fsd.webui.models._write_sidecar", lambda file, chosen: None)
         self.installed: list[str] = []
 
     def install(self, scenario: str) -> None:

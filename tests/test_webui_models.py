@@ -14,15 +14,13 @@ from pipelines import make_sd3
 from fsd.data.session import Session
 from fsd.errors import RecipeError, SessionError, WeightsError
 from fsd.runtime import colab
-from fsd.webui import models
 from fsd.webui.desk import Desk, link, put
 from fsd.webui.models import Chosen, find_model, lora_files, model_file
 from fsd.weights.ckpt import read_file, save_ckpt
 
 
 @pytest.fixture
-def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
-    monkeypatch.setattr(models, "_write_sidecar", lambda file, chosen: None)
+def desk(tmp_path: Path) -> Desk:
     found = Desk(tmp_path, "a1111", tmp_path / "local")
     found.lay_out()
     return found
@@ -98,6 +96,7 @@ def test_a_folder_becomes_one_file_once(desk: Desk, micro_model: Path) -> None:
     assert model_file(chosen, desk.checkpoints, "fp16", no_save).stat().st_mtime_ns == before
     stored = model_file(chosen, desk.checkpoints, None, no_save)
     assert {tensor.dtype for tensor in read_file(stored).values()} == {"F32"}
+    assert "model_channels" in made.with_suffix(".yaml").read_text(), "a small model needs to be described"
 
 
 def test_ckpt_is_taken_as_it_is_where_the_web_ui_can_open_it(desk: Desk, micro_model: Path, tmp_path: Path) -> None:

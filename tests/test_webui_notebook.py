@@ -119,17 +119,19 @@ def test_it_is_plain_about_the_rules() -> None:
 # --- run whole -------------------------------------------------------------------------------------------------------
 
 BEFORE = """
-import sys
 from pathlib import Path
+import fsd.webui.install
+from fsd.webui.install import Installed
+fsd.webui.install.install = lambda flavor: Installed(flavor, Path("app"), Path("python"), {})
+fsd.webui.install.find_installed = lambda flavor: None
+"""
+STAND_IN_FOR_STUDIO = """
+import sys
 from types import SimpleNamespace
 sys.path.append({tests!r})
 from stand_in_server import server
 sys.modules["fsd.webui.studio_server"] = SimpleNamespace(
-    studio_server=lambda root, port, model: server("ready", port, Path.cwd(), "--ckpt", str(model)))
-import fsd.webui.install
-from fsd.webui.install import Installed
-fsd.webui.install.install = lambda flavor: Installed(flavor, Path("app"), Path("python"), {{}})
-fsd.webui.install.find_installed = lambda flavor: None
+    studio_server=lambda root, port, model: server("ready", port, Path.cwd()))
 """
 ON_COLAB = """
 from fsd.runtime import colab
@@ -144,7 +146,8 @@ def typed(cell: str, **values: Any) -> Any:
 
 
 def before(more: str = "") -> SimpleNamespace:
-    return SimpleNamespace(source=BEFORE.format(tests=str(ROOT / "tests")) + more)
+    """A cell of the tests that comes first: nothing is installed, and to install takes no time."""
+    return SimpleNamespace(source=BEFORE + more)
 
 
 def clean(cell: Any) -> str:
@@ -156,39 +159,29 @@ def clean(cell: Any) -> str:
     return text
 
 
-def test_it_runs_under_plain_jupyter(tmp_path: Path) -> None:
-    cells = [
-        before(),
-        typed("setup"),
-        typed("stop"),
-        typed("install_web_ui"),
-        typed("add_controlnet", what="canny", model="cup"),
-    ]
-    cells += [typed("launch_web_ui", model="tiny"), typed("new_login_link"), typed("logs", lines=3)]
-    cells += [
-        typed("launch_web_ui", model="tiny", tunnel="none"),
-        typed("stop"),
-        typed("new_login_link"),
-        typed("setup"),
-    ]
-    _, setup, early, installed, nobody, launched, link, logs, again, stopped, late, last = run_cells(
-        cells, tmp_path, [ROOT]
-    )
+def test_it_runs_with_the_studio(tmp_path: Path) -> None:
+    names = ["setup", "stop", "install_web_ui", "add_controlnet", "launch_web_ui"]
+    names += ["new_login_link", "logs", "stop", "new_login_link", "setup"]
+    form: dict[str, dict[str, Any]] = {
+        "add_controlnet": {"what": "canny", "model": "cup"},
+        "launch_web_ui": {"model": "tiny"},
+        "logs": {"lines": 20},
+    }
+    cells = run_cells([before(), *(typed(name, **form.get(name, {})) for name in names)], tmp_path, [ROOT])
+    _, setup, early, installed, nobody, launched, link, logs, stopped, late, last = cells
     assert "Python" in clean(setup)
-    assert error(early).splitlines() == [
-        "no web UI runs", "  What to do: run the cell 'Launch web UI' first: launch_webui",
-    ]  # fmt: skip
+    said = ["no web UI runs", "  What to do: run the cell 'Launch web UI' first: launch_webui"]
+    assert error(early).splitlines() == said
     assert clean(installed).startswith("AUTOMATIC1111 1.10.1: ")
     assert error(nobody).splitlines()[0].startswith("there is no model 'cup'")
     assert len(error(nobody).splitlines()) == 2
     text = clean(launched)
-    url = re.search(r"Stand-in is ready: (http://127\.0\.0\.1:\d+)", text)
+    url = re.search(r"fsd studio is ready: (http://127\.0\.0\.1:\d+)", text)
     assert url, text
     assert f"log in (this link opens once): {url[1]}/fsd/login?token=" in text
     assert clean(link).startswith(f"{url[1]}/fsd/login?token=")
     assert clean(link) not in text
-    assert clean(logs).splitlines()[-1].startswith("Startup time: ")
-    assert "Stand-in is stopped first" in clean(again)
+    assert "Startup time: " in clean(logs)
     assert clean(stopped) == ""
     assert "does not run any more" in error(late)
     assert "Python" in clean(last)
@@ -196,9 +189,10 @@ def test_it_runs_under_plain_jupyter(tmp_path: Path) -> None:
 
 def test_on_colab_it_asks_for_paid_units_first(tmp_path: Path) -> None:
     drive = tmp_path / "drive"
-    cells = [before(ON_COLAB.format(mount=str(drive))), typed("setup"), typed("launch_web_ui", model="tiny")]
-    cells += [typed("launch_web_ui", model="tiny", tunnel="none", paid_units=True), typed("stop")]
-    _, setup, refused, launched, stopped = run_cells(cells, tmp_path, [ROOT, STAND_IN])
+    first = before(STAND_IN_FOR_STUDIO.format(tests=str(ROOT / "tests")) + ON_COLAB.format(mount=str(drive)))
+    launch = typed("launch_web_ui", model="tiny", tunnel="none", paid_units=True)
+    cells = [first, typed("setup"), typed("launch_web_ui", model="tiny"), launch, launch, typed("stop")]
+    _, setup, refused, launched, again, stopped = run_cells(cells, tmp_path, [ROOT, STAND_IN])
     assert "on Colab" in clean(setup)
     assert error(refused).splitlines() == [
         "Colab forbids web UIs on its free tier, and disconnects runtimes without paid compute units that run one",
@@ -206,6 +200,7 @@ def test_on_colab_it_asks_for_paid_units_first(tmp_path: Path) -> None:
         "the notebook fast_dreambooth.ipynb, which is allowed",
     ]
     assert not printed(refused)
-    assert "Stand-in is ready" in printed(launched)
+    assert "Stand-in is ready" in clean(launched)
+    assert "Stand-in is stopped first" in clean(again)
     assert (drive / "MyDrive" / "WebUI" / "studio" / "logs" / "webui.log").is_file()
     clean(stopped)

@@ -20,6 +20,7 @@ import sys
 import threading
 import time
 import zlib
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
@@ -116,6 +117,7 @@ class Server(ThreadingHTTPServer):
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     server: Server
 
     def do_GET(self) -> None:
@@ -163,6 +165,7 @@ def die(how: str) -> None:
     os._exit(1)
 
 
+@cache
 def png(size_bytes: int) -> bytes:
     """A grey PNG that is at least so large (an uncompressed picture)."""
     side = max(8, int(size_bytes**0.5))

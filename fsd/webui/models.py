@@ -54,7 +54,7 @@ def find_model(spec: str, root: Path) -> Chosen:
         return Chosen()
     path = Path(spec).expanduser()
     if path.is_file() or path.is_dir():
-        return Chosen(spec, family_of(path), path.resolve())
+        return Chosen(spec, family_of(path), path.resolve(), base=str(path.resolve()) if path.is_dir() else "")
     name, _, step = spec.partition("@")
     if session := next((one for one in sessions.list_sessions(root) if one.name in (spec, name)), None):
         recipe = session.recipe()
@@ -181,5 +181,6 @@ def _write_sidecar(file: Path, chosen: Chosen) -> None:
     """The .yaml that a web UI needs beside models that it cannot tell by their tensors."""
     from fsd.webui.sidecar import write_sidecar
 
-    if chosen.family:
-        write_sidecar(file, chosen.family, find_base_model(chosen.base) if chosen.base else None)
+    base = find_base_model(chosen.base) if chosen.base else None
+    if chosen.family and (base or detect(file).family):  # one of another size, alone, says too little of itself
+        write_sidecar(file, chosen.family, base)
