@@ -27,10 +27,11 @@ from fsd.errors import DownloadError, FsdError, MachineError
 from fsd.runtime import colab
 from fsd.webui import tunnels
 from fsd.webui.tunnels import cloudflared, gradio_share, localtunnel, programs
+from fsd.webui.tunnels.pace import Pace
 from fsd.webui.tunnels.tunnel import Passing
-from fsd.webui.tunnels.watch import Pace, Watch
+from fsd.webui.tunnels.watch import Watch
 
-PACE = Pace(check_s=2.0, steps=(0.01,), every_s=0.02, strikes=2, first=(0.01, 0.01), again=(0.01,) * 5)
+PACE = Pace(check_s=20.0, steps=(0.01,), every_s=0.02, strikes=2, first=(0.01, 0.01), again=(0.01,) * 5)
 TOKEN = "eyJhIjoiMSIsInQiOiIyIiwicyI6IjMifQ0123456789"
 Open = Callable[..., Watch]
 

@@ -9,11 +9,12 @@ import uuid
 from collections.abc import Callable
 
 from fsd.errors import FsdError, MachineError
-from fsd.runtime import colab, report
+from fsd.runtime import colab
 from fsd.webui.server import status_of
 from fsd.webui.tunnels import cloudflared, gradio_share, local, localtunnel, ngrok
+from fsd.webui.tunnels.pace import PATIENT, Pace
 from fsd.webui.tunnels.tunnel import Lock, TunnelKind
-from fsd.webui.tunnels.watch import PATIENT, Choice, Pace, Watch, none_of
+from fsd.webui.tunnels.watch import Choice, Watch, none_of
 
 __all__ = ["AUTO", "TUNNELS", "Lock", "Pace", "TunnelKind", "Watch", "keep_open"]
 
@@ -32,7 +33,7 @@ _KINDS = (
     ),
     TunnelKind(
         "cloudflared", "Cloudflare's quick tunnel", cloudflared.quick,
-        notes=("A new address at each start, at most 200 requests at once, no promises.",),
+        notes=("A new address at each start, at most 200 requests at once, no server-sent events: progress may come late.",),
     ),
     TunnelKind(
         "gradio", "Gradio share", gradio_share.share,
@@ -80,8 +81,6 @@ def keep_open(
     need_lock(lock)
     watch = Watch(_choices(_asked(wanted), lock.port), lock, check, on_url, pace)
     watch.wait_open()
-    for note in TUNNELS[watch.kind].notes:
-        report.say(f"  {note}")
     return watch
 
 

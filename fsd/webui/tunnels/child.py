@@ -86,15 +86,19 @@ class Child:
         self._lines: deque[str] = deque(maxlen=_KEPT_LINES)
         self._refused: FsdError | None = None
         self._ended = self._closing = False
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", str(keeper.__file__), *command],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=workplace.environment(**environment),
-            cwd=workplace.path,
-            start_new_session=True,
-        )
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", str(keeper.__file__), *command],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                env=workplace.environment(**environment),
+                cwd=workplace.path,
+                start_new_session=True,
+            )
+        except OSError as fault:
+            workplace.close()
+            raise Passing(f"{title} cannot be started: {fault.strerror}", "end other programs and try again") from None
         self._reader = threading.Thread(target=self._read, daemon=True, name=f"lines of {title}")
         self._reader.start()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+from pathlib import Path
 
 from fsd.errors import FsdError, MachineError
 from fsd.runtime import secrets
@@ -76,7 +77,7 @@ class _NoQuic(Passing):
 
 
 def _start(arguments: list[str], over: threading.Event) -> Tunnel:
-    child = _child(arguments, over, Workplace())
+    child = _child(programs.find(programs.CLOUDFLARED), arguments, over, Workplace())
     try:
         found = child.first(_ADDRESS, URL_S)
         if not found:
@@ -104,9 +105,10 @@ def named(port: int, address: str) -> Opener:
     wanted = address or secrets.token(HOSTNAME)
 
     def open_it(over: threading.Event) -> Tunnel:
-        workplace, rules = Workplace(), _Rules(port)
+        program, rules = programs.find(programs.CLOUDFLARED), _Rules(port)
+        workplace = Workplace()
         file = workplace.write("token", token)
-        child = _child(["run", "--token-file", str(file)], over, workplace, (token,), rules)
+        child = _child(program, ["run", "--token-file", str(file)], over, workplace, (token,), rules)
         try:
             if not child.first(_CONNECTED, URL_S):
                 raise child.why(f"not connected after {URL_S:.0f} seconds")
@@ -160,6 +162,7 @@ _PORT = "(or start the web UI at the port that stands there)"
 
 
 def _child(
+    program: Path,
     arguments: list[str],
     over: threading.Event,
     workplace: Workplace,
@@ -169,5 +172,5 @@ def _child(
     # a configuration of the user's own, found in one of several places, would stop quick tunnels
     config = workplace.write("config.yml", "no-autoupdate: true\n")
     common = ["tunnel", "--config", str(config), "--no-autoupdate", "--metrics", "127.0.0.1:0"]
-    command = [str(programs.find(programs.CLOUDFLARED)), *common, *arguments]
+    command = [str(program), *common, *arguments]
     return Child("cloudflared", command, over, workplace, CAUSES, hidden, rules or (lambda line: None))

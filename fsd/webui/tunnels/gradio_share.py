@@ -35,12 +35,12 @@ def share(port: int, address: str) -> Opener:
     programs.need(programs.FRPC)
 
     def open_it(over: threading.Event) -> Tunnel:
-        host, relay_port, certificate = _relay()
+        program, (host, relay_port, certificate) = programs.find(programs.FRPC), _relay()
         workplace = Workplace()
         trusted = workplace.write("relay.pem", certificate)
         name = secrets.token_urlsafe(24)  # tells the relay's clients apart; it opens nothing
         command = [
-            *(str(programs.find(programs.FRPC)), "http", "-n", name, "-l", str(port), "-i", "127.0.0.1"),
+            *(str(program), "http", "-n", name, "-l", str(port), "-i", "127.0.0.1"),
             *("--uc", "--sd", "random", "--ue", "--server_addr", f"{host}:{relay_port}", "--disable_log_color"),
             *("--tls_enable", "--tls_trusted_ca_file", str(trusted)),
         ]

@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from fsd.errors import MachineError
+from fsd.errors import FsdError, MachineError
 from fsd.runtime import secrets
 from fsd.webui import keeper
 from fsd.webui.logs import redacted
@@ -74,6 +74,9 @@ class _Agent:
                 late.cancel()
             url = str(opened.public_url).replace("http://", "https://", 1)
             self._watch()
+        except FsdError:
+            self.close()
+            raise
         except Exception as fault:  # pyngrok's errors, and what garbage in the agent's lines makes it raise
             self._note(str(fault))
             self.close()
@@ -146,6 +149,8 @@ class _Agent:
     def _watch(self) -> None:
         from pyngrok import process
 
+        if not process.is_process_running(self._config.ngrok_path):
+            raise RuntimeError("it ended at once")
         running = process.get_process(self._config).proc
 
         def wait() -> None:

@@ -3,33 +3,17 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
 from fsd.errors import FsdError, MachineError
 from fsd.runtime import report
+from fsd.webui.tunnels.pace import Pace
 from fsd.webui.tunnels.tunnel import Lock, Opener, Passing, Tunnel, TunnelKind
 
 _CLOSE_S = 30.0
-
-
-@dataclass(frozen=True)
-class Pace:
-    """How patient to be, in seconds. check_s: until an address has to answer (names take a while to spread);
-    steps: pauses between the tries, the last one again and again; every_s: between looks at an open tunnel;
-    strikes: failed looks on end that mean it is broken; first: pauses between rounds of opening; again: of reopening.
-    """
-
-    check_s: float = 120.0
-    steps: tuple[float, ...] = (1, 2, 4, 8)
-    every_s: float = 60.0
-    strikes: int = 3
-    first: tuple[float, ...] = (3, 10)
-    again: tuple[float, ...] = (2, 5, 10, 30, 60, 120, 300, 300, 300)
-
-
-PATIENT = Pace()
 
 
 @dataclass(frozen=True)
@@ -128,8 +112,11 @@ class Watch:
             self._wait_answer(choice.kind, tunnel, over)
             if over.is_set():
                 raise tunnel.why()
-            self._tunnel, self.url, self.kind = tunnel, tunnel.url, choice.kind.name
+            before, self.kind = self.kind, choice.kind.name
+            self._tunnel, self.url = tunnel, tunnel.url
             self._on_url(tunnel.url)
+            for note in choice.kind.notes if self.kind != before else ():
+                report.say(f"  {note}")
         except BaseException:
             self._tunnel, self.url = None, ""
             tunnel.close()
@@ -137,15 +124,15 @@ class Watch:
 
     def _wait_answer(self, kind: TunnelKind, tunnel: Tunnel, over: threading.Event) -> None:
         """Return once the whole chain answers; FsdError if it does not in time, or ends."""
-        waited, tries = 0.0, 0
+        deadline, tries = time.monotonic() + self._pace.check_s, 0
         while fault := self._failure(self._tried_at(kind, tunnel)):
             pause = self._pace.steps[min(tries, len(self._pace.steps) - 1)]
-            if waited + pause > self._pace.check_s:
+            if time.monotonic() + pause > deadline:
                 what = f"{tunnel.url} did not answer within {self._pace.check_s:.0f} seconds: {_line(fault)}"
                 raise Passing(what, "try again later, or choose another tunnel")
             if over.wait(pause):
                 raise tunnel.why()
-            waited, tries = waited + pause, tries + 1
+            tries += 1
 
     def _until_broken(self) -> Exception:
         """Wait for the tunnel's end, or until it does not lead to us any more; return why."""

@@ -25,7 +25,12 @@ def _evaluate(request: Any) -> Any:
     return f"https://{found[1]}-stand-in.prod.colab.dev/" if found else None
 
 
-replies: dict[str, Any] = {"request_auth": {}, "upload": _chosen_files, "GetSecret": {"exists": False}, "eval_js": _evaluate}
+replies: dict[str, Any] = {
+    "request_auth": {},
+    "upload": _chosen_files,
+    "GetSecret": {"exists": False},
+    "eval_js": _evaluate,
+}
 """Request type -> what comes back, an exception to raise, or a function of the request."""
 
 
