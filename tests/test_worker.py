@@ -185,8 +185,6 @@ def test_a_drawing_process_that_is_killed_is_explained_and_started_again(engine:
 
 
 def test_the_drawing_process_ends_with_its_parent(engine: Engine) -> None:
-    make(engine, Job("tiny", "a cup", **FEW))
     child = engine._worker._child  # type: ignore[union-attr]
     child.stdin.close()  # as when the parent is gone
     assert child.wait(20) == 0
-    assert len(make(engine, Job("tiny", "a cup", **FEW))) == 1

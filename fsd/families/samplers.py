@@ -30,10 +30,10 @@ class Sampler:
         return f"{self.title} {self.schedule}".strip()
 
 
-_EVEN = {"timestep_spacing": "linspace"}
+_EVEN: dict[str, object] = {"timestep_spacing": "linspace"}
 """Steps from the last timestep to the first, both included: k-diffusion's sigmas, so AUTOMATIC1111's."""
-_SDE = {"algorithm_type": "sde-dpmsolver++"}
-_KARRAS = {"use_karras_sigmas": True}
+_SDE: dict[str, object] = {"algorithm_type": "sde-dpmsolver++"}
+_KARRAS: dict[str, object] = {"use_karras_sigmas": True}
 _DPM = "DPMSolverMultistepScheduler"
 
 _ALL = (

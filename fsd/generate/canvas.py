@@ -35,7 +35,7 @@ def fitted(picture: Image.Image, size: Size, fit: str = "crop") -> Image.Image:
 def size_like(picture: Image.Image, side_px: int, step_px: int) -> Size:
     """A size of the picture's shape with about side_px * side_px pixels, in multiples of step_px."""
     scale = side_px / (picture.width * picture.height) ** 0.5
-    return tuple(max(step_px, round(side * scale / step_px) * step_px) for side in picture.size)  # type: ignore[return-value]
+    return tuple(max(step_px, round(side * scale / step_px) * step_px) for side in picture.size)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ Of the options only sd_model_checkpoint does something; others are kept for whoe
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fsd.errors import FsdError, Interrupted, MachineError, WeightsError
@@ -104,10 +105,10 @@ def _routes(engine: Engine, api: Api) -> list[tuple[str, str, Any]]:
         ("GET", f"{v1}/loras", listed(engine.loras)),
         ("GET", f"{v1}/scripts", lambda _: scripts),
         ("GET", f"{v1}/memory", lambda _: answers.memory()),
-        ("POST", f"{v1}/interrupt", lambda _: engine.cancel() or {}),
-        ("POST", f"{v1}/skip", lambda _: engine.cancel() or {}),
+        ("POST", f"{v1}/interrupt", _done(engine.cancel)),
+        ("POST", f"{v1}/skip", _done(engine.cancel)),
         ("POST", f"{v1}/png-info", api.png_info),
-        ("POST", f"{v1}/unload-checkpoint", lambda _: engine.clear() or {}),
+        ("POST", f"{v1}/unload-checkpoint", _done(engine.clear)),
         *(("POST", f"{v1}/{name}", lambda _: None) for name in ("refresh-checkpoints", "refresh-loras", "refresh-vae")),
         ("POST", f"{v1}/reload-checkpoint", lambda _: {}),
         *(("GET", f"{v1}/{name}", lambda _, value=value: value) for name, value in empty.items()),
@@ -116,3 +117,13 @@ def _routes(engine: Engine, api: Api) -> list[tuple[str, str, Any]]:
         ("GET", "/controlnet/module_list", lambda _: answers.control_modules()),
         ("GET", "/controlnet/settings", lambda _: {"control_net_unit_count": 3}),
     ]
+
+
+def _done(work: Callable[[], None]) -> Any:
+    """What a route does that has nothing to tell."""
+
+    def do(_: Any) -> dict[str, Any]:
+        work()
+        return {}
+
+    return do

@@ -53,7 +53,7 @@ def png_texts(content: bytes) -> dict[str, str]:
     try:
         with Image.open(io.BytesIO(content)) as opened:
             opened.load()
-            texts = {name: value for name, value in opened.info.items() if isinstance(value, str)}
+            texts = {str(name): value for name, value in opened.info.items() if isinstance(value, str)}
             comment = opened.getexif().get_ifd(0x8769).get(0x9286, b"")
     except (OSError, ValueError, Image.DecompressionBombError) as fault:
         raise Refused(422, "Invalid encoded image", [("image", str(fault))], _HINT) from None

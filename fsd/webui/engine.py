@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import asdict, replace
 from itertools import count
 from pathlib import Path
@@ -41,7 +41,7 @@ class Engine:
         self._line = Line()
         self._state = State()
 
-    def run(self, job: Job) -> Iterator[Event]:
+    def run(self, job: Job) -> Generator[Event, None, None]:
         """Progress and pictures of a job as they come; it ends early, without an error, when it was cancelled.
 
         FsdError says what is wrong with the job, the model or the machine; the engine takes the next job all the same.
