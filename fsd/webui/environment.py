@@ -12,6 +12,7 @@ from pathlib import Path
 
 from fsd.errors import MachineError
 from fsd.runtime import report
+from fsd.runtime.files import write_bytes
 from fsd.webui.steps import StepFailed, clean_environment, run_step
 
 LOCKS = Path(__file__).parent / "locks"
@@ -19,6 +20,8 @@ _INSTALL_LIMIT_S = 3600.0
 _LIMIT_S = 600.0
 _PINNED = re.compile(r"^([\w.-]+)==([^\s;\\]+)", re.MULTILINE)
 _SHOWN = r"^\s*(Downloading .*\((\d{3,}\.\d*MiB|.*GiB)\)|Prepared|Installed)"
+_GUEST = Path(__file__).parent / "guest"
+"""Modules of ours that a web UI may load, as its models' .yaml files name classes in them."""
 _BUILD_TOOLS = LOCKS / "build.txt"
 """setuptools and wheel, with hashes: what packages without a wheel are built with."""
 
@@ -98,6 +101,17 @@ def _install(folder: Path, lock: Path, options: list[str]) -> None:
     ]  # fmt: skip
     environment = clean_environment(UV_HTTP_TIMEOUT="120")
     run_step("installing the packages", command, environment, _INSTALL_LIMIT_S, _SHOWN)
+
+
+def put_guest(folder: Path) -> bool:
+    """Lay the modules of `fsd/webui/guest` into the environment; return whether any was new or another."""
+    site, changed = next(folder.glob("lib/python3*/site-packages")), False
+    for module in sorted(_GUEST.glob("*.py")):
+        content, target = module.read_bytes(), site / module.name
+        if not target.is_file() or target.read_bytes() != content:
+            write_bytes(target, content)
+            changed = True
+    return changed
 
 
 def works(folder: Path, modules: tuple[str, ...] = ()) -> bool:

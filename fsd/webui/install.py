@@ -120,6 +120,7 @@ def _filled(flavor: Flavor, folder: Path) -> tuple[str, bool]:
         environments.make_environment(folder, python)
     lock = lock_of(flavor, version)
     filled = environments.fill_environment(folder, lock)
+    filled += environments.put_guest(folder)
     if not environments.works(folder, flavor.modules):
         named = ", ".join(flavor.modules)
         raise MachineError(f"the environment {folder} lacks one of {named}", f"delete {folder} and run it again")

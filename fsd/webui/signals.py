@@ -18,7 +18,7 @@ A1111_PHASES = (
     *_STARTING,
     Phase(r"^Creating model from config", "building the network"),
     Phase(r"^Applying attention optimization: (?P<kind>[\w-]+)", "attention: {kind}"),
-    Phase(r"^ControlNet v(?P<version>[\d.]+)", "ControlNet {version} is loaded"),
+    Phase(r"ControlNet v(?P<version>[\d.]+)", "ControlNet {version} is loaded"),
     *_READY,
 )
 FORGE_PHASES = (
