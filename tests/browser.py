@@ -101,7 +101,8 @@ def generate(page: Any, prompt: str, **numbers: float) -> None:
         arg=before,
     )
     page.wait_for_function(
-        "[...document.querySelectorAll('#pictures img')].every(one => one.complete && one.naturalWidth)"
+        "[...document.querySelectorAll('#pictures img')].filter(one => one.offsetParent)"
+        ".every(one => one.complete && one.naturalWidth)"
     )
 
 

@@ -81,10 +81,12 @@ footer { display: none !important; }
 #wall .grid-container { grid-template-columns: repeat(auto-fill, minmax(132px, 1fr)) !important; gap: 8px; }
 #wall .thumbnail-lg { aspect-ratio: 1; }
 #pairs .grid-container { grid-template-columns: 1fr 1fr !important; gap: 10px; }
+#big .image-container, #big .image-container > button, #big .image-frame { width: 100% !important; height: auto !important; }
 #big img { width: 100% !important; height: auto !important; max-height: 60vh; object-fit: contain !important; }
 #compare { max-width: 900px; margin: 0 auto; }
 #samples .grid-container { grid-template: none !important; grid-auto-rows: auto !important; }
-#samples .thumbnail-lg, #samples .thumbnail-lg img, #samples .gallery-item { height: auto !important; }
+#samples .thumbnail-item, #samples .thumbnail-item img, #samples .gallery-item { height: auto !important;
+  aspect-ratio: auto !important; }
 #sampler input, #size input, #model input { text-overflow: ellipsis; }
 
 @media (max-width: 760px) {
@@ -98,7 +100,7 @@ footer { display: none !important; }
   #pictures:has(.empty) .empty { min-height: 0 !important; }
   #wall .grid-container { grid-template-columns: repeat(3, 1fr) !important; gap: 6px; }
   #mode label { font-size: 13.5px; }
-  #training-head { flex-direction: column; }
+  #training-head { flex-direction: column; } #training-head > * { width: 100%; }
 }
 """
 
