@@ -22,9 +22,11 @@ from fsd.families import FAMILIES
 from fsd.webui import studio, studio_form, studio_pictures, studio_session
 from fsd.webui.engine import ModelChoice
 from fsd.webui.server import free_port, status_of
-from fsd.webui.studio_form import Form, choice_of, defaults, size_px
+from fsd.webui.studio_defaults import choice_of, defaults
+from fsd.webui.studio_form import Form
 from fsd.webui.studio_server import studio_server
 from fsd.webui.studio_settings import form_values
+from fsd.webui.studio_sizes import size_px
 
 gr = pytest.importorskip("gradio")
 
@@ -276,7 +278,7 @@ def test_the_form_is_filled_at_the_start_by_a_model_and_by_a_picture(engine: Sta
 def test_the_app_answers_and_keeps_to_itself(engine: StandIn, tmp_path: Path) -> None:
     from starlette.testclient import TestClient
 
-    client = TestClient(studio.build_app(engine, tmp_path))
+    client = TestClient(studio.build_app(engine, _folder(tmp_path / "scratch")))
     assert client.get("/internal/ping").json() == {}
     assert client.get("/sdapi/v1/sd-models").status_code == 200
     page = client.get("/")

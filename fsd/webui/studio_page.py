@@ -12,9 +12,9 @@ from fsd.webui.guard_paths import LOGOUT
 from fsd.webui.studio_compare import CompareTab
 from fsd.webui.studio_create import CreateTab
 from fsd.webui.studio_filling import Filling, start_from
-from fsd.webui.studio_form import size_like
 from fsd.webui.studio_gallery import GalleryTab
 from fsd.webui.studio_look import TITLE
+from fsd.webui.studio_sizes import size_like
 from fsd.webui.studio_training import TrainingTab
 
 _TOP = (
