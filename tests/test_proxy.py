@@ -281,6 +281,30 @@ def test_bodies_pass_whole_both_ways(proxy: ProxyProcess, cookie: str) -> None:
     assert ask(proxy, "/test/upload", "POST", None, too_large).status == 413
 
 
+def test_a_large_answer_waits_for_a_slow_reader_and_breaks_off_when_its_source_does(
+    proxy: ProxyProcess, upstream: Upstream, cookie: str
+) -> None:
+    size = 64 * 2**20
+    with closing(http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=PATIENCE_S)) as connection:
+        connection.request("GET", f"/test/big?bytes={size}", headers={"Cookie": cookie})
+        answer = connection.getresponse()
+        assert answer.read(256) == bytes(range(256))
+        status = Path(f"/proc/{proxy._child.pid}/status")
+        if status.exists():
+            peak_kb = int(re.search(r"VmRSS:\s+(\d+)", status.read_text())[1])  # type: ignore[index]
+            assert peak_kb < 150_000, "what the reader has not taken is not held"
+        assert answer.read() == bytes(range(256)) * (size // 256 - 1)
+        connection.request("GET", "/", headers={"Cookie": cookie})
+        assert connection.getresponse().read() == SECRET_PAGE
+        connection.request("GET", f"/test/broken?bytes={size}", headers={"Cookie": cookie})
+        with pytest.raises((http.client.IncompleteRead, ConnectionError)):
+            connection.getresponse().read()
+    with closing(http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=PATIENCE_S)) as connection:
+        connection.request("GET", f"/test/big?bytes={size}", headers={"Cookie": cookie})
+        connection.getresponse().read(256)
+    assert ask(proxy, "/", headers={"Cookie": cookie}).body == SECRET_PAGE
+
+
 def test_a_body_is_only_asked_for_once_its_sender_is_known(proxy: ProxyProcess, cookie: str) -> None:
     lines = (
         f"POST /test/upload HTTP/1.1\r\nHost: 127.0.0.1:{proxy.port}\r\nContent-Length: 4\r\nExpect: 100-continue\r\n"

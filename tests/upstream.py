@@ -102,9 +102,9 @@ class Upstream:
         return web.json_response({"bytes": self.received_bytes})
 
     async def _broken(self, request: web.BaseRequest) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"Content-Length": "1000"})
+        response = web.StreamResponse(headers={"Content-Length": request.query.get("bytes", "1000")})
         await response.prepare(request)
-        await response.write(b"only a part")
+        await response.write(b"only a part" * (int(request.query.get("bytes", "20")) // 20))
         assert request.transport is not None
         request.transport.abort()
         return response
