@@ -20,6 +20,7 @@ _KEEPER = Path(__file__).with_name("keeper.py")
 _SILENCE_S = 900.0
 """Longer than any model takes to come from Drive without a word."""
 _ANSWER_S = 60.0
+_JOIN_S = 10.0
 _SHOWN_LINES = 15
 _SEARCHED_LINES = 200
 
@@ -79,7 +80,7 @@ class Life:
         assert self._child.stdin is not None
         self._child.stdin.close()
         self._child.wait()
-        self._follower.join()
+        self._follower.join(_JOIN_S)
 
     def _follow(self) -> None:
         assert self._child.stdout is not None
