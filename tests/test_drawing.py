@@ -187,7 +187,6 @@ def test_samplers_of_flows(tmp_path: Path) -> None:
     model = Shelf(tmp_path).get(str(MAKERS["sd3-large"](tmp_path / "model")))
     plain = pixels(model, sampler="")
     assert np.array_equal(plain, pixels(model, sampler="Euler"))
-    assert difference(plain, pixels(model, sampler="LCM")) > 0
     with pytest.raises(RecipeError, match="predict a flow"):
         pixels(model, sampler="DDIM")
 

@@ -53,10 +53,9 @@ _ALL = (
     Sampler("UniPC", "UniPCMultistepScheduler"),
     Sampler("LCM", "LCMScheduler"),
     Sampler("Euler", "FlowMatchEulerDiscreteScheduler", flow=True),
-    Sampler("LCM", "FlowMatchLCMScheduler", flow=True),
 )
 SAMPLERS: dict[tuple[str, bool], Sampler] = {(sampler.name, sampler.flow): sampler for sampler in _ALL}
-"""By name and whether it is for families that predict a flow."""
+"""By name and whether it is for families that predict a flow. Their pipelines give the others' in-step noise no seed."""
 
 _OTHER_NAMES = {
     "k_euler": "Euler", "k_euler_a": "Euler a", "k_heun": "Heun", "k_lms": "LMS", "k_dpmpp_2m": "DPM++ 2M",
