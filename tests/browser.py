@@ -24,7 +24,7 @@ _FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
-_WAIT_MS = 90_000
+WAIT_MS = 90_000
 _LOCAL = ("127.0.0.1", "localhost", "")
 
 
@@ -63,7 +63,7 @@ def browser() -> Iterator[Any]:
 def page_of(opened: Any, size: dict[str, int], dark: bool = False) -> Iterator[Any]:
     """A page with cookies of its own. `page.asked` lists what it asked of anybody but this machine."""
     context = opened.new_context(viewport=size, color_scheme="dark" if dark else "light", reduced_motion="reduce")
-    context.set_default_timeout(_WAIT_MS)
+    context.set_default_timeout(WAIT_MS)
     page = context.new_page()
     page.asked = []
     page.on("request", lambda request: page.asked.append(request.url) if is_outside(request.url) else None)

@@ -26,6 +26,7 @@ if reason := browser.why_not():
 
 from playwright.sync_api import expect
 
+expect.set_options(timeout=browser.WAIT_MS)
 PROMPT = "photo of sks cup"
 
 

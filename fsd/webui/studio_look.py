@@ -15,6 +15,14 @@ POLICY = (
 )
 """Content-Security-Policy: the page loads and asks nothing from anywhere else."""
 
+HEAD = """<style>
+@media (max-width: 760px) {
+  .gradio-container .app { padding: 4px 12px 24px !important; }
+  .tab-container button { padding: 0 11px !important; }
+}
+</style>"""
+"""Needed before the page's scripts run: they measure once which tabs fit, and put the others into a menu."""
+
 STYLE = """
 .gradio-container .app { max-width: 1240px !important; padding: 8px 24px 32px !important; }
 footer { display: none !important; }
@@ -90,8 +98,6 @@ footer { display: none !important; }
 #sampler input, #size input, #model input { text-overflow: ellipsis; }
 
 @media (max-width: 760px) {
-  .gradio-container .app { padding: 4px 12px 24px !important; }
-  .tab-container button { padding: 0 11px; }
   #create { grid-template: "ask" auto "made" auto "settings" auto / minmax(0, 1fr); gap: 12px; }
   #shelf { grid-template: "chosen" auto "thumbs" auto / minmax(0, 1fr); gap: 16px; }
   #made, #chosen { position: static; }
