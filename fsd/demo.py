@@ -30,8 +30,8 @@ def demo_recipe(class_word: str = "box", seed: int = 0) -> Recipe:
     ).changed(
         text_encoder__steps=100,
         text_encoder__learning_rate=2e-4,
-        unet__steps=300,
-        unet__learning_rate=3e-4,
+        unet__steps=500,
+        unet__learning_rate=5e-4,
         prior__images=182,
         prior__prompts=prior_prompts(class_word),
     )
