@@ -30,15 +30,15 @@ def demo_recipe(class_word: str = "box", seed: int = 0) -> Recipe:
     ).changed(
         text_encoder__steps=100,
         text_encoder__learning_rate=2e-4,
-        unet__steps=300,
-        unet__learning_rate=3e-4,
-        prior__images=168,
+        unet__steps=500,
+        unet__learning_rate=5e-4,
+        prior__images=182,
         prior__prompts=prior_prompts(class_word),
     )
 
 
 def prior_prompts(class_word: str) -> tuple[str, ...]:
-    """What the class images show: the class itself every fourth time, else one of the base's concepts.
+    """What the class images show: the class itself every thirteenth time, else one of the base's concepts.
 
     The twenty concepts that the score asks for are left out, so that drift is measured on what nothing protects.
     """
@@ -50,7 +50,7 @@ def prior_prompts(class_word: str) -> tuple[str, ...]:
     others = [prompt for prompt in named if prompt not in scored(named)]
     prompts: list[str] = []
     for place, prompt in enumerate(others):
-        prompts += [f"a photo of {class_word}", prompt] if place % 3 == 0 else [prompt]
+        prompts += [f"a photo of {class_word}", prompt] if place % 12 == 0 else [prompt]
     return tuple(prompts)
 
 

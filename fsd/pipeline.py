@@ -221,7 +221,8 @@ def generate(
         "model": model,
     }
     made = run_stage("fsd.generate.sample", str(session.folder), "--request", json.dumps(request))
-    return Result(f"{len(made['images'])} pictures\n{made['grid']}", picture=Path(made["grid"]), **made)
+    count = len(made["images"])
+    return Result(f"{count} picture{'s'[: count > 1]}\n{made['grid']}", picture=Path(made["grid"]), **made)
 
 
 def score(session: Session, seeds: int = 3, dino: str = "", clip: str = "") -> Result:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fsd.data import session as sessions
+from fsd.data.describe import in_lines
 from fsd.data.lock import writing
 from fsd.data.session import Session
 from fsd.errors import RecipeError
@@ -59,8 +60,7 @@ def plot_loss(session: Session) -> Result:
 def show_session(session: Session) -> Result:
     """Show a session: its photos, steps, files and sizes, and the next thing to do."""
     found = sessions.describe(session)
-    lines = [f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in found.items()]
-    return Result("\n".join(lines), **found)
+    return Result(in_lines(found), **found)
 
 
 def list_sessions(root: str = "") -> Result:

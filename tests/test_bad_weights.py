@@ -159,7 +159,7 @@ def not_a_number(folder: Path) -> None:
 BAD = [
     (truncated, "truncated"), (too_long, "too long"), (flipped_header, "not sound"), (overlapping, "overlaps"),
     (absurd_length, "a header of"), (wrong_size, "conv_in.bias has 32 bytes"), (negative, "not a count"),
-    (unknown_dtype, "unknown dtype 'F13'"), (integers, "dtype I32"), (deep_header, "not sound"), (empty, "a header of -1"),
+    (unknown_dtype, "unknown dtype 'F13'"), (integers, "dtype I32"), (deep_header, "not sound"), (empty, "0 bytes"),
     (pointer, "Git LFS"), (no_weights, "holds no weights"), (only_flax, "only diffusion_flax_model"),
     (old_pickle, "PyTorch 1.6"),
     (no_config, "No such file"), (broken_config, "not JSON"), (other_width, "not [16, 32]"), (fewer_layers, "missing: "),

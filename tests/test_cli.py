@@ -108,6 +108,15 @@ def test_a_verb_that_ends_well(fsd: Fsd, tmp_path: Path) -> None:
     assert (shown["name"], shown["photos"], shown["next"]) == ("cup", 0, "add-photos")
 
 
+def test_a_session_is_shown_in_words(fsd: Fsd, micro_session: Session) -> None:
+    _, out, _ = fsd("show-session", "cup", "--root", str(micro_session.folder.parents[2]))
+    lines = out.splitlines()
+    assert lines[0] == f"session cup: {micro_session.folder}"
+    assert [line for line in lines if line.startswith("UNet: 0 of ")]
+    assert lines[-1].startswith("next: ")
+    assert not set(out) & set("{}[]")
+
+
 def test_words_for_people_leave_standard_output_to_the_json(fsd: Fsd) -> None:
     code, out, err = fsd("open-session", "cup", "--json")
     assert code == 0

@@ -279,7 +279,7 @@ def test_only_a_model_passes_for_a_model(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("content", "says"), [
     (b"GGUF" + bytes(20), "a GGUF file"), (b"<!DOCTYPE html><html>", "a web page"), (b"Rar!" + bytes(20), "a RAR archive"),
-    (b"", "a header of -1 bytes"),
+    (b"", "it has 0 bytes"),
 ])  # fmt: skip
 def test_other_files_are_named_for_what_they_are(tmp_path: Path, content: bytes, says: str) -> None:
     for name in ("model.safetensors", "model.ckpt"):

@@ -14,6 +14,7 @@ from fsd.data.prompt import caption_file
 from fsd.errors import FsdError
 from fsd.recipe import Recipe
 from fsd.runtime.files import size_bytes
+from fsd.runtime.report import human_bytes
 
 STAGES = ("text_encoder", "unet")
 
@@ -49,6 +50,22 @@ def describe(session: Session) -> dict[str, Any]:
         return facts | {"state": f"cannot be opened: {broken.message}", "next": broken.hint}
     state, following = _state(session, recipe, facts, manifest["prompts"])
     return facts | {"state": state, "next": following}
+
+
+def in_lines(facts: dict[str, Any]) -> str:
+    """A description for people, a line for each thing that is there, the next thing to do last."""
+    lines = [f"session {facts['name']}: {facts['folder']}"]
+    counts = {"photos": "photos", "held_out": "held out", "captions": "with captions", "class_images": "class images"}
+    lines += [f"{words}: {facts[name]}" for name, words in counts.items() if facts[name] or name == "photos"]
+    lines += [f"base model: {facts['base_model']} ({facts['family']})"] if facts["base_model"] else []
+    for stage, words in (("text_encoder", "text encoder"), ("unet", "UNet")):
+        reached = max((checkpoint["step"] for checkpoint in facts["checkpoints"][stage]), default=0)
+        lines.append(f"{words}: {reached} of {facts['steps'][stage]} steps")
+    lines += [f"CKPT: {', '.join(facts['ckpt'])}"] if facts["ckpt"] else []
+    writer = facts["writer"]
+    lines += [f"being written by process {writer.get('pid')} on {writer.get('host')}"] if writer else []
+    lines.append(f"on the disk: {human_bytes(facts['bytes']['total'])}")
+    return "\n".join([*lines, f"state: {facts['state']}", f"next: {facts['next']}"])
 
 
 def folder_bytes(session: Session) -> dict[str, int]:

@@ -75,9 +75,11 @@ def read_header(path: Path) -> tuple[dict[str, StoredTensor], dict[str, str]]:
         size = path.stat().st_size
         with path.open("rb") as stream:
             head = stream.read(8)
-            length = struct.unpack("<Q", head)[0] if len(head) == 8 else -1
             if head.startswith(b"version "):
                 raise damaged(path, "it is a Git LFS pointer, not the weights")
+            if len(head) < 8:
+                raise damaged(path, f"it has {size} bytes, fewer than any weights")
+            length = struct.unpack("<Q", head)[0]
             if not 2 <= length <= min(MAX_HEADER_BYTES, size - 8):
                 raise damaged(path, f"a header of {length} bytes in a file of {size}")
             text = stream.read(length)
