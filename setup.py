@@ -47,7 +47,12 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["fsd", "fsd.*"]),
-    package_data={"fsd.data": ["*.md", "models/*", "demo_photos/*"], "fsd.families.configs": ["*/*.json"]},
+    package_data={
+        "fsd.data": ["*.md", "models/*", "demo_photos/*"],
+        "fsd.families.configs": ["*/*.json"],
+        "fsd.webui.tunnels": ["*.json"],
+        "fsd.webui.locks": ["*"],
+    },
     install_requires=["tqdm>=4.66"],
     extras_require={
         "train": TRAIN,
