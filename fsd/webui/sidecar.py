@@ -65,7 +65,7 @@ def _width(file: Path) -> int:
 
 def _configs(family: ModelFamily, base: Path | None) -> dict[str, Config]:
     """The configurations of the base's UNet and VAE, else the family's own."""
-    found = {}
+    found: dict[str, Config] = {}
     for name in ("unet", "vae"):
         try:
             found[name] = read_config(base / name) if base else family_config(family.name, name)
