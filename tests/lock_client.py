@@ -11,7 +11,7 @@ from typing import Any
 
 from upstream import PATIENCE_S
 
-from fsd.webui.proxy_process import ProxyProcess
+from fsd.webui.lock.process import ProxyProcess
 
 PUBLIC = "some-words.trycloudflare.com"
 PAGE = {"Accept": "text/html,*/*;q=0.8"}

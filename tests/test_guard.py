@@ -10,11 +10,12 @@ import pytest
 from web_ui_paths import CLOSED_PATHS, PATHS
 
 from fsd.errors import MachineError
-from fsd.webui import guard_address, guard_headers, guard_paths, guard_tries
-from fsd.webui.guard import SESSION_S, TOKEN_S, Guard
-from fsd.webui.guard_address import Address
-from fsd.webui.guard_origin import is_from_elsewhere
-from fsd.webui.guard_request import Asked, Refused
+from fsd.webui.lock import address, paths, tries
+from fsd.webui.lock.address import Address
+from fsd.webui.lock.guard import SESSION_S, TOKEN_S, Guard
+from fsd.webui.lock.headers import to_client, to_upstream
+from fsd.webui.lock.origin import is_from_elsewhere
+from fsd.webui.lock.request import Asked, Refused
 
 PASSWORD, TOKEN = "the-password", "the-token"
 LOCAL, PUBLIC = "127.0.0.1:7000", "some-words.trycloudflare.com"
@@ -71,8 +72,8 @@ def refused(guard: Guard, request: Asked) -> Refused:
     "/a#b", "/?a#b", "/%ef%bc%8e%ef%bc%8e/a", "/．．/a", "/a?b\x00", "/?a b", "/a\r\nHost: b",
 ])  # fmt: skip
 def test_a_target_that_can_be_read_in_two_ways_is_refused(target: str) -> None:
-    with pytest.raises(guard_paths.BadTarget):
-        guard_paths.read_path(target)
+    with pytest.raises(paths.BadTarget):
+        paths.read_path(target)
 
 
 @pytest.mark.parametrize(("target", "path"), [
@@ -82,15 +83,13 @@ def test_a_target_that_can_be_read_in_two_ways_is_refused(target: str) -> None:
     ("/?next=//evil", "/"), ("/a'(b)!*,;:@&=+$~", "/a'(b)!*,;:@&=+$~"),
 ])  # fmt: skip
 def test_ordinary_targets_are_read(target: str, path: str) -> None:
-    assert guard_paths.read_path(target) == path
+    assert paths.read_path(target) == path
 
 
 def test_what_is_closed_stays_closed_however_it_is_written() -> None:
-    assert [
-        path for path in CLOSED_PATHS if not guard_paths.is_closed(guard_paths.read_path(path.partition("?")[0]))
-    ] == []
+    assert [path for path in CLOSED_PATHS if not paths.is_closed(paths.read_path(path.partition("?")[0]))] == []
     for path in ("/", "/internal/ping", "/internal/progress", "/sdapi/v1/txt2img", "/gradio_api/info", "/docs.png"):
-        assert not guard_paths.is_closed(path)
+        assert not paths.is_closed(path)
 
 
 @pytest.mark.parametrize("target", [
@@ -98,11 +97,11 @@ def test_what_is_closed_stays_closed_however_it_is_written() -> None:
     "/\t/evil.example", "/a\r\nSet-Cookie: x", "evil", "", "/fsd/login?next=/", "/fsd/logout", "/docs", "/./", "/..//evil",
 ])  # fmt: skip
 def test_logging_in_leads_to_this_host_only(target: str) -> None:
-    assert guard_paths.safe_next(target) == "/"
+    assert paths.safe_next(target) == "/"
 
 
 def test_logging_in_leads_to_where_one_wanted_to_go() -> None:
-    assert guard_paths.safe_next("/gallery?page=2") == "/gallery?page=2"
+    assert paths.safe_next("/gallery?page=2") == "/gallery?page=2"
 
 
 # addresses
@@ -110,7 +109,7 @@ def test_logging_in_leads_to_where_one_wanted_to_go() -> None:
 
 @pytest.mark.parametrize("host", ["127.0.0.1:7000", "localhost", "LOCALHOST:7000", "[::1]:7000", "10.0.0.7:80"])
 def test_this_machine_is_http(host: str) -> None:
-    found = guard_address.resolve(host, False, [HTTPS])
+    found = address.resolve(host, False, [HTTPS])
     assert found == Address("http", host.lower().removesuffix(":80"))
 
 
@@ -119,15 +118,15 @@ def test_this_machine_is_http(host: str) -> None:
     "127.0.0.1@evil", "a b", "localhost/x", "127.1", "0x7f000001", f"{PUBLIC},evil.example", "::1", "localhost.evil",
 ])  # fmt: skip
 def test_a_host_that_is_not_ours_is_none(host: str) -> None:
-    assert guard_address.resolve(host, False, [HTTPS]) is None
+    assert address.resolve(host, False, [HTTPS]) is None
 
 
 def test_a_tunnel_that_changes_host_means_the_newest_public_address() -> None:
     older = Address("https", "older.example")
-    assert guard_address.resolve("localhost:7000", True, [older, HTTPS]) == HTTPS
-    assert guard_address.resolve("older.example", True, [older, HTTPS]) == older
-    assert guard_address.resolve(f"{PUBLIC.upper()}:443", False, [HTTPS]) == HTTPS
-    assert guard_address.resolve(LOCAL, True, []) == Address("http", LOCAL)
+    assert address.resolve("localhost:7000", True, [older, HTTPS]) == HTTPS
+    assert address.resolve("older.example", True, [older, HTTPS]) == older
+    assert address.resolve(f"{PUBLIC.upper()}:443", False, [HTTPS]) == HTTPS
+    assert address.resolve(LOCAL, True, []) == Address("http", LOCAL)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +134,7 @@ def test_a_tunnel_that_changes_host_means_the_newest_public_address() -> None:
 )
 def test_a_public_address_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(MachineError, match="is not the address of a host"):
-        guard_address.parse(url)
+        address.parse(url)
 
 
 def test_an_unknown_host_gets_nothing_without_the_password(guard: Guard) -> None:
@@ -246,9 +245,9 @@ def test_over_https_only_the_cookie_that_no_neighbour_can_plant_counts(guard: Gu
 
 @pytest.mark.parametrize("path", PATHS)
 def test_without_a_right_cookie_or_password_everybody_is_a_stranger(guard: Guard, path: str) -> None:
-    for headers in ({}, {"Cookie": "fsd-session-7000=x; __Host-fsd-session=x"}, {"X-Forwarded-User": "fsd"}):
+    for sent in ({}, {"Cookie": "fsd-session-7000=x; __Host-fsd-session=x"}, {"X-Forwarded-User": "fsd"}):
         with suppress(Refused):
-            assert guard.admit(asked(path, **headers)).is_stranger
+            assert guard.admit(asked(path, **sent)).is_stranger
 
 
 @pytest.mark.parametrize("value", [
@@ -279,7 +278,7 @@ def test_nothing_secret_is_kept_or_shown(guard: Guard) -> None:
 
 def test_wrong_passwords_have_to_wait_longer_and_longer_but_never_for_ever(guard: Guard, clock: Clock) -> None:
     waits = []
-    for _ in range(guard_tries.FREE_TRIES):
+    for _ in range(tries.FREE_TRIES):
         assert guard.admit(asked(Authorization=basic("wrong"))).is_stranger
     for _ in range(9):
         refusal = refused(guard, asked(Authorization=basic("wrong")))
@@ -289,7 +288,7 @@ def test_wrong_passwords_have_to_wait_longer_and_longer_but_never_for_ever(guard
         assert guard.admit(asked(Authorization=basic("wrong"))).is_stranger
     assert waits == [1, 2, 4, 8, 16, 32, 60, 60, 60]
     assert refused(guard, asked(Authorization=basic(PASSWORD))).status == 429, "the right one is not looked at either"
-    clock.now += guard_tries.LONGEST_WAIT_S
+    clock.now += tries.LONGEST_WAIT_S
     assert guard.admit(asked(Authorization=basic(PASSWORD))).by_password
     assert guard.admit(asked(Authorization=basic("wrong"))).is_stranger, "being right wipes the slate"
 
@@ -301,7 +300,7 @@ def test_many_clients_together_are_slowed_as_well(guard: Guard, clock: Clock) ->
         with suppress(Refused):
             guard.admit(asked(Authorization=basic("wrong"), X_Forwarded_For=f"spoofed, 10.0.{number}.1"))
             looked_at += 1
-    assert looked_at <= guard_tries.ALL_TRIES + 30 * guard_tries.ALL_TRIES_A_SECOND
+    assert looked_at <= tries.ALL_TRIES + 30 * tries.ALL_TRIES_A_SECOND
 
 
 def test_nobody_can_lock_the_owner_out(guard: Guard) -> None:
@@ -319,11 +318,11 @@ def test_nobody_can_lock_the_owner_out(guard: Guard) -> None:
 
 
 def test_a_client_may_be_one_of_any_number() -> None:
-    tries = guard_tries.Tries(lambda: 0.0)
-    for number in range(guard_tries.MOST_CLIENTS + 100):
-        tries.wrong(str(number))
-        tries.right(f"r{number}")
-    assert len(vars(tries)["_wrong"]) == len(vars(tries)["_right"]) == guard_tries.MOST_CLIENTS
+    counted = tries.Tries(lambda: 0.0)
+    for number in range(tries.MOST_CLIENTS + 100):
+        counted.wrong(str(number))
+        counted.right(f"r{number}")
+    assert len(vars(counted)["_wrong"]) == len(vars(counted)["_right"]) == tries.MOST_CLIENTS
 
 
 # requests as a whole
@@ -352,7 +351,7 @@ def test_the_upstream_gets_no_credentials_and_no_claims() -> None:
         ("Cookie", "theirs=1; fsd-session-7000=s; __Host-fsd-session=s"), ("Cookie", "FSD-session-1=s; also=2"),
         ("Accept", "*/*"), ("Range", "bytes=0-1"), ("Content-Length", "5"), ("x-gradio-user", "app"),
     ]  # fmt: skip
-    assert guard_headers.to_upstream(given, HTTPS) == [
+    assert to_upstream(given, HTTPS) == [
         ("Accept", "*/*"), ("Range", "bytes=0-1"), ("x-gradio-user", "app"), ("Cookie", "theirs=1; also=2"),
         ("Host", PUBLIC), ("X-Forwarded-Host", PUBLIC), ("X-Forwarded-Proto", "https"),
     ]  # fmt: skip
@@ -365,4 +364,4 @@ def test_the_upstream_gets_no_credentials_and_no_claims() -> None:
 ])  # fmt: skip
 def test_no_cache_that_others_share_keeps_an_answer(given: str, sent: str) -> None:
     headers = [("Cache-Control", given)] if given else []
-    assert guard_headers.to_client([*headers, ("CDN-Cache-Control", "public")]) == [("Cache-Control", sent)]
+    assert to_client([*headers, ("CDN-Cache-Control", "public")]) == [("Cache-Control", sent)]

@@ -437,7 +437,7 @@ def test_the_studio_is_there_when_nothing_else_is(
         asked.append((root, model))
         return server("ready", port, machine.folder)
 
-    monkeypatch.setitem(sys.modules, "fsd.webui.studio_server", SimpleNamespace(studio_server=studio_server))
+    monkeypatch.setitem(sys.modules, "fsd.webui.studio.server", SimpleNamespace(studio_server=studio_server))
     with machine.launch("sd15"):
         assert "web UI: the studio (no installed web UI runs Stable Diffusion 1.5)" in capsys.readouterr().out
         assert asked[-1] == (machine.folder, "sd15")
@@ -463,7 +463,7 @@ from pathlib import Path
 from types import SimpleNamespace
 sys.path[:0] = [{tests!r}, {root!r}]
 from stand_in_server import server
-sys.modules["fsd.webui.studio_server"] = SimpleNamespace(
+sys.modules["fsd.webui.studio.server"] = SimpleNamespace(
     studio_server=lambda root, port, model: server("ready", port, Path.cwd()))
 from fsd.__main__ import main
 sys.exit(main(["webui", "launch", "--model", "sd15", "--ui", "studio", "--tunnel", "none", "--root", ".", *sys.argv[1:]]))

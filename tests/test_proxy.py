@@ -23,7 +23,7 @@ from upstream import PATIENCE_S, SECRET_PAGE, Seen, Upstream
 from web_ui_paths import CLOSED_PATHS, PATHS, SOCKET_PATHS
 
 from fsd.errors import MachineError
-from fsd.webui.proxy_process import ProxyProcess, start_proxy
+from fsd.webui.lock.process import ProxyProcess, start_proxy
 
 ROOT = Path(__file__).parents[1]
 
@@ -448,7 +448,7 @@ def test_it_stops_once_and_says_so_when_it_is_gone(proxy: ProxyProcess) -> None:
 
 PARENT = """
 import sys, os, signal
-from fsd.webui.proxy_process import start_proxy
+from fsd.webui.lock.process import start_proxy
 proxy = start_proxy("Orphan")
 print(proxy.port, proxy._child.pid, flush=True)
 if sys.argv[1] == "fork" and os.fork() == 0:  # a child of its own keeps the pipe to the proxy open

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from lock_client import PUBLIC, ask, log_in
 
-from fsd.webui.proxy_process import ProxyProcess, start_proxy
+from fsd.webui.lock.process import ProxyProcess, start_proxy
 
 HERE = Path(__file__).parent
 

@@ -19,14 +19,16 @@ from studio_stand_in import StandIn
 
 from fsd.errors import MachineError, RecipeError
 from fsd.families import FAMILIES
-from fsd.webui import studio, studio_form, studio_pictures, studio_session
 from fsd.webui.engine import ModelChoice
 from fsd.webui.server import free_port, status_of
-from fsd.webui.studio_defaults import choice_of, defaults
-from fsd.webui.studio_form import Form
-from fsd.webui.studio_server import studio_server
-from fsd.webui.studio_settings import form_values
-from fsd.webui.studio_sizes import size_px
+from fsd.webui.studio import __main__ as studio
+from fsd.webui.studio import pictures
+from fsd.webui.studio import session as told
+from fsd.webui.studio.defaults import choice_of, defaults
+from fsd.webui.studio.form import OWN_SAMPLER, Form
+from fsd.webui.studio.server import studio_server
+from fsd.webui.studio.settings import form_values
+from fsd.webui.studio.sizes import size_px
 
 gr = pytest.importorskip("gradio")
 
@@ -50,11 +52,11 @@ def engine(tmp_path: Path) -> StandIn:
 @pytest.fixture
 def create(engine: StandIn, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The Create tab on the engine, which shows every step."""
-    from fsd.webui import studio_create
+    from fsd.webui.studio import create
 
-    monkeypatch.setattr(studio_create, "_BETWEEN_PREVIEWS_S", 0.0)
+    monkeypatch.setattr(create, "_BETWEEN_PREVIEWS_S", 0.0)
     with gr.Blocks():
-        return studio_create.CreateTab(engine)
+        return create.CreateTab(engine)
 
 
 def form(**changed: Any) -> Form:
@@ -102,7 +104,7 @@ def test_the_form_becomes_a_job(tmp_path: Path) -> None:
     assert (job.model, job.prompt, job.mode, job.init_image) == ("cup", "a cup", "img2img", picture)
     assert (job.steps, job.guidance, job.seed, job.images, job.width_px, job.height_px) == (3, 5.0, 7, 2, 96, 64)
     assert (job.sampler, job.lora[0].weight, job.controls[0].mode) == ("Euler a", 0.5, "canny")
-    plain = form(init_image=picture, sampler=studio_form.OWN_SAMPLER, seed=None).job(tmp_path)
+    plain = form(init_image=picture, sampler=OWN_SAMPLER, seed=None).job(tmp_path)
     assert (plain.init_image, plain.sampler, plain.seed, plain.controls) == ("", "", -1, ())
 
 
@@ -157,7 +159,7 @@ def test_settings_of_a_picture_go_back_into_the_form(engine: StandIn) -> None:
 def test_made_settings_come_back_the_same(engine: StandIn, tmp_path: Path) -> None:
     job = form(prompt="ein Tässchen, blau", negative="matt", images=1).job(tmp_path)
     (picture,) = [event for event in engine.run(job) if hasattr(event, "infotext")]
-    values = form_values(studio_pictures.settings_of(picture.path), engine.models(), [])
+    values = form_values(pictures.settings_of(picture.path), engine.models(), [])
     again = form(**values).job(tmp_path)
     assert again == job
 
@@ -169,25 +171,25 @@ def test_the_gallery_lists_the_newest_first_and_reads_no_more_than_it_shows(tmp_
         Image.new("RGB", (8, 8)).save(path)
         os.utime(path, (number, number))
     (tmp_path / "2026-01-02" / ".9.png.partial-0000").write_bytes(b"")
-    names = [path.name for path in studio_pictures.list_pictures(tmp_path, 9)]
+    names = [path.name for path in pictures.list_pictures(tmp_path, 9)]
     assert names == ["3.png", "2.png", "1.png"]
-    assert len(studio_pictures.list_pictures(tmp_path, 2)) == 2
-    assert studio_pictures.list_pictures(tmp_path / "nowhere", 9) == []
+    assert len(pictures.list_pictures(tmp_path, 2)) == 2
+    assert pictures.list_pictures(tmp_path / "nowhere", 9) == []
 
 
 def test_thumbnails_are_small_kept_and_never_in_the_way(tmp_path: Path) -> None:
     Image.new("RGB", (1024, 512), "blue").save(tmp_path / "big.png")
-    small = studio_pictures.thumbnail(tmp_path / "big.png", tmp_path / "small")
+    small = pictures.thumbnail(tmp_path / "big.png", tmp_path / "small")
     with Image.open(small) as image:
         assert image.size == (320, 160)
-    assert studio_pictures.thumbnail(tmp_path / "big.png", tmp_path / "small") == small
+    assert pictures.thumbnail(tmp_path / "big.png", tmp_path / "small") == small
     (tmp_path / "no.png").write_bytes(b"no picture")
-    assert studio_pictures.thumbnail(tmp_path / "no.png", tmp_path / "small") == tmp_path / "no.png"
-    assert studio_pictures.settings_of(tmp_path / "no.png") == ""
+    assert pictures.thumbnail(tmp_path / "no.png", tmp_path / "small") == tmp_path / "no.png"
+    assert pictures.settings_of(tmp_path / "no.png") == ""
 
 
 def test_facts_are_safe_html() -> None:
-    shown = studio_pictures.facts_html("<img src=x onerror=y>\nNegative prompt: <b>\nSteps: 4, Seed: 1, Version: v1")
+    shown = pictures.facts_html("<img src=x onerror=y>\nNegative prompt: <b>\nSteps: 4, Seed: 1, Version: v1")
     assert "<img" not in shown and "&lt;img" in shown and "<span>Seed: 1</span>" in shown and "Version" not in shown
 
 
@@ -198,10 +200,10 @@ def test_a_sessions_training_is_told(tmp_path: Path) -> None:
     for at, name in enumerate(("unet-000002", "unet-000004")):
         shutil.copy(photo(tmp_path), _folder(session.samples / name) / "grid.png")
         os.utime(session.samples / name / "grid.png", (at, at))
-    text = studio_session.progress_text(session)
+    text = told.progress_text(session)
     assert "**UNet**: 4 of 8 steps, loss 0.2500" in text and "**Text encoder**: 0 of 4 steps" in text
-    assert [name for _, name in studio_session.sample_grids(session)] == ["unet-000004", "unet-000002"]
-    assert studio_session.loss_plot(session) is None and studio_session.session_names(tmp_path) == ["cup"]
+    assert [name for _, name in told.sample_grids(session)] == ["unet-000004", "unet-000002"]
+    assert told.loss_plot(session) is None and told.session_names(tmp_path) == ["cup"]
 
 
 def test_a_job_is_followed_and_its_pictures_are_shown(create: Any) -> None:
@@ -233,7 +235,7 @@ def test_a_stopped_job_leaves_the_pictures_that_were_whole(engine: StandIn, crea
 
 
 def test_before_and_after_are_made_from_the_same_seeds(engine: StandIn, tmp_path: Path) -> None:
-    from fsd.webui.studio_compare import CompareTab
+    from fsd.webui.studio.compare import CompareTab
 
     make_micro_session(tmp_path, tmp_path, {"unet": 2})
     with gr.Blocks():
@@ -250,7 +252,7 @@ def test_before_and_after_are_made_from_the_same_seeds(engine: StandIn, tmp_path
 
 
 def test_the_gallery_shows_pictures_with_their_settings_and_reads_uploads(engine: StandIn, tmp_path: Path) -> None:
-    from fsd.webui.studio_gallery import GalleryTab
+    from fsd.webui.studio.gallery import GalleryTab
 
     with gr.Blocks():
         tab = GalleryTab(engine.outputs, tmp_path / "small")
@@ -265,7 +267,7 @@ def test_the_gallery_shows_pictures_with_their_settings_and_reads_uploads(engine
 
 
 def test_the_form_is_filled_at_the_start_by_a_model_and_by_a_picture(engine: StandIn, tmp_path: Path) -> None:
-    from fsd.webui.studio_filling import _NAMES, Filling, start_from
+    from fsd.webui.studio.filling import _NAMES, Filling, start_from
 
     filled = dict(zip(_NAMES, Filling(engine, "sdxl").at_start(), strict=True))
     assert (filled["model"]["value"], filled["size"]["value"], filled["steps"]["value"]) == ("sdxl", "1024 × 1024", 30)

@@ -494,7 +494,7 @@ def test_no_tunnel_opens_but_onto_the_lock(stage: Any, check: Checks, urls: Urls
 
 
 def test_the_real_lock_is_one(check: Checks, urls: Urls, tmp_path: Path) -> None:
-    from fsd.webui.proxy_process import start_proxy
+    from fsd.webui.lock.process import start_proxy
 
     proxy = start_proxy("a test")
     try:

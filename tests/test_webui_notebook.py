@@ -130,7 +130,7 @@ import sys
 from types import SimpleNamespace
 sys.path.append({tests!r})
 from stand_in_server import server
-sys.modules["fsd.webui.studio_server"] = SimpleNamespace(
+sys.modules["fsd.webui.studio.server"] = SimpleNamespace(
     studio_server=lambda root, port, model: server("ready", port, Path.cwd()))
 """
 ON_COLAB = """

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
@@ -35,6 +35,21 @@ _CHILD_ENVIRONMENT = {
 _PACKAGE_PARENT = str(Path(__file__).parents[2])
 
 
+def _stop_with_parent() -> None:
+    set_parent_death_signal = 1
+    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
+
+
+STOP_WITH_PARENT = _stop_with_parent if sys.platform == "linux" else None
+"""A child's `preexec_fn`: the kernel sends it SIGTERM when the thread that started it ends, however it ends."""
+
+
+def child_environment(kept: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """What a child of ours sees: what it may keep of our environment, this package, and libraries that say little."""
+    path = os.pathsep.join(filter(None, [_PACKAGE_PARENT, os.environ.get("PYTHONPATH")]))
+    return {**kept, **_CHILD_ENVIRONMENT, "PYTHONPATH": path}
+
+
 def run_stage(module: str, *arguments: str) -> dict[str, Any]:
     """Run `python -m MODULE ARGUMENTS` to its end, passing its output on; return what it gave to `stage_main`.
 
@@ -43,16 +58,14 @@ def run_stage(module: str, *arguments: str) -> dict[str, Any]:
     """
     with tempfile.TemporaryDirectory() as folder:
         reply_path = Path(folder) / "reply.json"
-        environment = os.environ | _CHILD_ENVIRONMENT | {_REPLY_PATH: str(reply_path)}
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [_PACKAGE_PARENT, os.environ.get("PYTHONPATH")]))
         child = subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env=environment,
+            env=child_environment() | {_REPLY_PATH: str(reply_path)},
             start_new_session=True,
-            preexec_fn=_stop_with_parent if sys.platform == "linux" else None,
+            preexec_fn=STOP_WITH_PARENT,
         )
         with _passing_on_signals(child) as passed_on:
             tail = _pass_on_output(child)
@@ -128,12 +141,6 @@ def missing_package(error: ModuleNotFoundError) -> MachineError:
     """What to say when a package that a job needs is not there."""
     hint = 'install what the job needs: pip install "fsd[train]" (for the demo: "fsd[demo]")'
     return MachineError(f"the package {error.name} is not installed", hint)
-
-
-def _stop_with_parent() -> None:
-    """Linux: have the kernel send SIGTERM to this process when its parent dies, however it dies."""
-    set_parent_death_signal = 1
-    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
 
 
 @contextmanager

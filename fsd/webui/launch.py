@@ -110,7 +110,7 @@ def _card_fits(flavor: str) -> bool:
 
 
 def _studio_plan(chosen: Chosen, root: Path) -> Plan:
-    from fsd.webui.studio_server import studio_server
+    from fsd.webui.studio.server import studio_server
 
     def make(port: int) -> Server:
         return studio_server(root, port, chosen.spec)

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from fsd.errors import FsdError, MachineError
 from fsd.runtime import report
-from fsd.webui.proxy_process import start_proxy
+from fsd.webui.lock.process import start_proxy
 from fsd.webui.server import Server, headers_of, status_of
 from fsd.webui.supervisor import Supervisor
 

@@ -62,7 +62,7 @@ def proxy_costs(requests: int, pictures: int) -> None:
     """Measure the proxy beside a direct connection and print it."""
     from stand_in_server import server
 
-    from fsd.webui.proxy_process import start_proxy
+    from fsd.webui.lock.process import start_proxy
     from fsd.webui.supervisor import Supervisor
 
     with tempfile.TemporaryDirectory() as folder:

@@ -9,10 +9,10 @@ from aiohttp import hdrs, web
 from multidict import CIMultiDict
 from yarl import URL
 
-from fsd.webui.guard_address import Address
-from fsd.webui.guard_headers import to_client, to_upstream
-from fsd.webui.guard_request import Refused
-from fsd.webui.proxy_lane import pass_rest
+from fsd.webui.lock.address import Address
+from fsd.webui.lock.headers import to_client, to_upstream
+from fsd.webui.lock.lane import pass_rest
+from fsd.webui.lock.request import Refused
 
 LARGEST_UPLOAD_BYTES = 4 * 2**30
 BUFFER_BYTES = 2**20

@@ -12,18 +12,17 @@ import sys
 import threading
 from collections import deque
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from fsd.errors import MachineError, from_json
-from fsd.webui import guard_address
-from fsd.webui.guard_paths import LOGIN
+from fsd.runtime.process import child_environment
+from fsd.webui.lock import address
+from fsd.webui.lock.paths import LOGIN
 
 _START_S, _ANSWER_S, _STOP_S = 60.0, 20.0, 5.0
 _TAIL_LINES = 15
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR", "VIRTUAL_ENV", "SYSTEMROOT")
-"""The proxy's whole environment: the tokens and passwords of others are none of its business."""
-_PACKAGE_PARENT = str(Path(__file__).parents[2])
+"""What the proxy sees of our environment: the tokens and passwords of others are none of its business."""
 
 
 def start_proxy(title: str, port: int = 0) -> ProxyProcess:
@@ -46,11 +45,11 @@ class ProxyProcess:
         self._answers: queue.Queue[str] = queue.Queue()
         self._tail: deque[str] = deque(maxlen=_TAIL_LINES)
         self._child = subprocess.Popen(
-            [sys.executable, "-m", "fsd.webui.proxy"],
+            [sys.executable, "-m", "fsd.webui.lock.proxy"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=_environment(),
+            env=child_environment({name: os.environ[name] for name in _PASSED_ON if name in os.environ}),
             text=True,
             start_new_session=True,
         )
@@ -84,7 +83,7 @@ class ProxyProcess:
 
     def set_public(self, url: str) -> None:
         """Tell the proxy an address that leads to it. It answers at no others but those of this machine."""
-        guard_address.parse(url)
+        address.parse(url)
         self._ask({"public": url})
 
     def stop(self) -> None:
@@ -137,12 +136,6 @@ class ProxyProcess:
         hint = 'install what it needs: pip install "fsd[webui]"' if missing else "start the web UI again"
         last = "".join(f"\n    {line}" for line in self._tail)
         return MachineError(f"the proxy has ended (exit code {self._child.returncode}){last}", hint)
-
-
-def _environment() -> dict[str, str]:
-    kept = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    path = os.pathsep.join(filter(None, [_PACKAGE_PARENT, os.environ.get("PYTHONPATH")]))
-    return kept | {"PYTHONPATH": path, "PYTHONIOENCODING": "utf-8"}
 
 
 def _sha256(text: str) -> str:

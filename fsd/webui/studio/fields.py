@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from fsd.webui.studio_form import MODES, OWN_SAMPLER, Form
+from fsd.webui.studio.form import MODES, OWN_SAMPLER, Form
 
 
 @dataclass

@@ -16,12 +16,12 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from fsd.webui import guard_address, guard_paths
-from fsd.webui.guard_address import Address
-from fsd.webui.guard_headers import COOKIE, came_through, cookies
-from fsd.webui.guard_origin import is_from_elsewhere
-from fsd.webui.guard_request import Asked, Refused, Visitor
-from fsd.webui.guard_tries import Tries
+from fsd.webui.lock import paths
+from fsd.webui.lock.address import Address, parse, resolve
+from fsd.webui.lock.headers import COOKIE, came_through, cookies
+from fsd.webui.lock.origin import is_from_elsewhere
+from fsd.webui.lock.request import Asked, Refused, Visitor
+from fsd.webui.lock.tries import Tries
 
 TOKEN_S = 24 * 3600.0
 """A login link that nobody opened ends after so long."""
@@ -57,7 +57,7 @@ class Guard:
 
     def add_public(self, url: str) -> None:
         """Know a public address; those before it stay known. MachineError when it is none."""
-        address = guard_address.parse(url)
+        address = parse(url)
         self._public = [*(known for known in self._public if known != address), address][-_MOST_PUBLIC:]
 
     def admit(self, asked: Asked) -> Visitor:
@@ -70,8 +70,8 @@ class Guard:
         if asked.headers.get("transfer-encoding", "chunked").lower() != "chunked":
             raise Refused(400, "the request's body cannot be read")
         try:
-            path = guard_paths.read_path(asked.target)
-        except guard_paths.BadTarget as fault:
+            path = paths.read_path(asked.target)
+        except paths.BadTarget as fault:
             raise Refused(400, str(fault)) from fault
         visitor = self._recognise(asked, path)
         if is_from_elsewhere(asked.method, asked.headers, visitor.address.origin, visitor.session is not None):
@@ -82,7 +82,7 @@ class Guard:
 
     def _recognise(self, asked: Asked, path: str) -> Visitor:
         through = came_through(asked.headers)
-        address = guard_address.resolve(asked.headers["host"], through, self._public)
+        address = resolve(asked.headers["host"], through, self._public)
         session = self._session(asked, address) if address else None
         by_password = session is None and "authorization" in asked.headers and self._knows_password(asked)
         if address is None and not by_password:

@@ -9,9 +9,9 @@ import aiohttp
 from aiohttp import WSMsgType, web
 from multidict import CIMultiDict
 
-from fsd.webui.guard_address import Address
-from fsd.webui.guard_headers import to_upstream
-from fsd.webui.proxy_relay import UpstreamLost, upstream_url
+from fsd.webui.lock.address import Address
+from fsd.webui.lock.headers import to_upstream
+from fsd.webui.lock.relay import UpstreamLost, upstream_url
 
 LARGEST_MESSAGE_BYTES = 256 * 2**20
 """AUTOMATIC1111's page sends and gets pictures as text in one message."""

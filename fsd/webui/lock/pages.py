@@ -6,7 +6,7 @@ import base64
 import hashlib
 from html import escape
 
-from fsd.webui.guard_paths import LOGIN, LOGOUT
+from fsd.webui.lock.paths import LOGIN, LOGOUT
 
 _STYLE = """
 :root { color-scheme: light dark; }

@@ -1,7 +1,7 @@
 """The studio in a process of its own: `python -m fsd.webui.studio --port PORT --root ROOT [--model SPEC]`.
 
 It listens on this machine alone and has no lock of its own: fsd's proxy stands before it. Its lines are what
-`fsd.webui.studio_server` follows; the last of them, `Startup time:`, says that it answers.
+`fsd.webui.studio.server` follows; the last of them, `Startup time:`, says that it answers.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ def build_app(engine: Engine, scratch: Path, model: str = "") -> Any:
     from fastapi import FastAPI
 
     from fsd.webui.api import api_router
-    from fsd.webui.studio_look import FAVICON, HEAD, STYLE, theme
-    from fsd.webui.studio_page import build_page
+    from fsd.webui.studio.look import FAVICON, HEAD, STYLE, theme
+    from fsd.webui.studio.page import build_page
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.get("/internal/ping")(lambda: {})
@@ -88,7 +88,7 @@ def build_app(engine: Engine, scratch: Path, model: str = "") -> Any:
 
 def _with_policy(app: Any) -> Any:
     """The app, its answers telling the browser to ask nothing of anybody else."""
-    from fsd.webui.studio_look import POLICY
+    from fsd.webui.studio.look import POLICY
 
     async def asked(scope: Any, receive: Any, send: Any) -> None:
         async def answer(message: Any) -> None:

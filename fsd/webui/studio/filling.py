@@ -8,10 +8,10 @@ from typing import Any
 import gradio as gr
 
 from fsd.webui.engine import Engine, ModelChoice
-from fsd.webui.studio_defaults import Defaults, choice_of, defaults
-from fsd.webui.studio_form import MODES, OWN_SAMPLER, Form
-from fsd.webui.studio_settings import form_values
-from fsd.webui.studio_sizes import size_like
+from fsd.webui.studio.defaults import Defaults, choice_of, defaults
+from fsd.webui.studio.form import MODES, OWN_SAMPLER, Form
+from fsd.webui.studio.settings import form_values
+from fsd.webui.studio.sizes import size_like
 
 _NAMES = [item.name for item in fields(Form)]
 

@@ -9,7 +9,7 @@ from fsd.data.session import Session, list_sessions
 from fsd.errors import FsdError
 from fsd.families import FAMILIES, family_from
 from fsd.webui.engine import ModelChoice
-from fsd.webui.studio_sizes import sizes
+from fsd.webui.studio.sizes import sizes
 
 
 @dataclass(frozen=True)

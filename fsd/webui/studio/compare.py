@@ -10,8 +10,8 @@ import gradio as gr
 from fsd.errors import FsdError, RecipeError
 from fsd.job import Job
 from fsd.webui.engine import Engine, Picture
-from fsd.webui.studio_session import find_session, session_names
-from fsd.webui.studio_words import bar, shown
+from fsd.webui.studio.session import find_session, session_names
+from fsd.webui.studio.words import bar, shown
 
 _NO_SESSION = "There is no session yet. Train one, then compare it with its base model here."
 

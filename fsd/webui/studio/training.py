@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from fsd.webui.studio_session import find_session, loss_plot, progress_text, sample_grids, session_names
+from fsd.webui.studio.session import find_session, loss_plot, progress_text, sample_grids, session_names
 
 _NO_SESSION = "There is no session yet. Its loss and its samples appear here once one is trained."
 

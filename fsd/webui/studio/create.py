@@ -12,10 +12,10 @@ import gradio as gr
 
 from fsd.errors import FsdError
 from fsd.webui.engine import Engine, Picture, Progress
-from fsd.webui.studio_fields import Fields, build_ask, build_settings
-from fsd.webui.studio_form import Form
-from fsd.webui.studio_pictures import facts_html
-from fsd.webui.studio_words import bar, shown
+from fsd.webui.studio.fields import Fields, build_ask, build_settings
+from fsd.webui.studio.form import Form
+from fsd.webui.studio.pictures import facts_html
+from fsd.webui.studio.words import bar, shown
 
 _BETWEEN_PREVIEWS_S = 0.4
 

@@ -17,8 +17,8 @@ from typing import Any
 from aiohttp import web
 
 from fsd.errors import FsdError, MachineError
-from fsd.webui.guard import Guard
-from fsd.webui.proxy_door import Door
+from fsd.webui.lock.door import Door
+from fsd.webui.lock.guard import Guard
 
 _SERVER: dict[str, Any] = {
     "access_log": None,

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from fsd.errors import RecipeError
 from fsd.job import Control, Job, Lora
-from fsd.webui.studio_sizes import size_px
+from fsd.webui.studio.sizes import size_px
 
 Mode = Literal["txt2img", "img2img", "inpaint"]
 Preprocessor = Literal["none", "canny", "invert"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from fsd.webui.guard_address import Address
+from fsd.webui.lock.address import Address
 
 Headers = list[tuple[str, str]]
 

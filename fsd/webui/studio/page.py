@@ -8,14 +8,14 @@ from typing import Any
 import gradio as gr
 
 from fsd.webui.engine import Engine
-from fsd.webui.guard_paths import LOGOUT
-from fsd.webui.studio_compare import CompareTab
-from fsd.webui.studio_create import CreateTab
-from fsd.webui.studio_filling import Filling, start_from
-from fsd.webui.studio_gallery import GalleryTab
-from fsd.webui.studio_look import TITLE
-from fsd.webui.studio_sizes import size_like
-from fsd.webui.studio_training import TrainingTab
+from fsd.webui.lock.paths import LOGOUT
+from fsd.webui.studio.compare import CompareTab
+from fsd.webui.studio.create import CreateTab
+from fsd.webui.studio.filling import Filling, start_from
+from fsd.webui.studio.gallery import GalleryTab
+from fsd.webui.studio.look import TITLE
+from fsd.webui.studio.sizes import size_like
+from fsd.webui.studio.training import TrainingTab
 
 _TOP = (
     f"<header id='top'><b>{TITLE}</b>"

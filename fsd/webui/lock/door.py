@@ -9,12 +9,12 @@ from urllib.parse import parse_qs
 
 from aiohttp import web
 
-from fsd.webui import guard_paths, proxy_pages
-from fsd.webui.guard import Guard
-from fsd.webui.guard_origin import is_safe
-from fsd.webui.guard_request import Asked, Refused, Visitor
-from fsd.webui.proxy_relay import UpstreamLost, new_session, relay
-from fsd.webui.proxy_sockets import relay_socket
+from fsd.webui.lock import pages, paths
+from fsd.webui.lock.guard import Guard
+from fsd.webui.lock.origin import is_safe
+from fsd.webui.lock.relay import UpstreamLost, new_session, relay
+from fsd.webui.lock.request import Asked, Refused, Visitor
+from fsd.webui.lock.sockets import relay_socket
 
 _LARGEST_FORM_BYTES = 8192
 _FORM_S = 10.0
@@ -46,11 +46,11 @@ class Door:
         asked = Asked(request.method, request.raw_path, list(request.headers.items()), request.remote or "")
         try:
             visitor = self.guard.admit(asked)
-            if own := guard_paths.own_path(visitor.path):
-                return await (self._login if own == guard_paths.LOGIN else self._logout)(request, asked, visitor)
+            if own := paths.own_path(visitor.path):
+                return await (self._login if own == paths.LOGIN else self._logout)(request, asked, visitor)
             if visitor.is_stranger:
                 return self._to_stranger(asked, visitor)
-            if guard_paths.is_closed(visitor.path):
+            if paths.is_closed(visitor.path):
                 raise Refused(404, "this address is not served")
             return await self._let_in(request, asked, visitor)
         except Refused as refusal:
@@ -73,14 +73,10 @@ class Door:
             fields = parse_qs(asked.target.partition("?")[2])
         else:
             raise Refused(405, "this method is not served")
-        next_path = guard_paths.safe_next(fields.get("next", ["/"])[0])
+        next_path = paths.safe_next(fields.get("next", ["/"])[0])
         secret = fields.get("token", fields.get("secret", [""]))[0].strip()
         if not secret or _only_looks(asked):
-            return (
-                self._go(next_path)
-                if visitor.session
-                else self._page(200, proxy_pages.login(self.title, "", next_path))
-            )
+            return self._go(next_path) if visitor.session else self._page(200, pages.login(self.title, "", next_path))
         if asked.method == "POST" and (link := _TOKEN.search(secret)):
             secret = link[1]
         try:
@@ -88,44 +84,44 @@ class Door:
         except Refused as refusal:
             if visitor.session:
                 return self._go(next_path)
-            page = proxy_pages.login(self.title, refusal.text, next_path)
+            page = pages.login(self.title, refusal.text, next_path)
             return self._page(refusal.status, page, _retry_after(refusal.wait_s))
         return self._go(next_path, {"Set-Cookie": self.guard.set_cookie(visitor.address, value)})
 
     async def _logout(self, request: web.BaseRequest, asked: Asked, visitor: Visitor) -> web.StreamResponse:
         by_link = asked.method == "GET" and asked.headers.get("sec-fetch-site") in ("same-origin", "none")
         if asked.method != "POST" and not by_link and visitor.session:
-            return self._page(200, proxy_pages.log_out(self.title))
+            return self._page(200, pages.log_out(self.title))
         if visitor.session:
             self.guard.log_out(visitor.session)
             for task in list(self._inside.get(visitor.session, ())):
                 task.cancel()
-        page = proxy_pages.login(self.title, "You are logged out.", "/")
+        page = pages.login(self.title, "You are logged out.", "/")
         return self._page(200, page, {"Set-Cookie": self.guard.set_cookie(visitor.address, "")})
 
     def _to_stranger(self, asked: Asked, visitor: Visitor) -> web.Response:
         if _shows_pages(asked):
-            return self._page(401, proxy_pages.login(self.title, "", guard_paths.safe_next(asked.target)))
+            return self._page(401, pages.login(self.title, "", paths.safe_next(asked.target)))
         # a browser that is told "Basic" asks its user for a password, for ever, where a page's script asked
         basic = {} if "sec-fetch-mode" in asked.headers else {"WWW-Authenticate": _BASIC}
         return _json(401, "log in first", basic)
 
     def _not_there(self, asked: Asked, state: str) -> web.Response:
-        text, headers = f"{self.title} {state}", {"Retry-After": str(proxy_pages.RELOAD_S)}
+        text, headers = f"{self.title} {state}", {"Retry-After": str(pages.RELOAD_S)}
         if _shows_pages(asked):
-            return self._page(503, proxy_pages.waiting(self.title, f"{text}. This page loads itself again."), headers)
+            return self._page(503, pages.waiting(self.title, f"{text}. This page loads itself again."), headers)
         return _json(503, text, headers)
 
     def _refusal(self, asked: Asked, refusal: Refused) -> web.Response:
         headers = _retry_after(refusal.wait_s)
         if _shows_pages(asked):
-            return self._page(refusal.status, proxy_pages.message(self.title, refusal.text), headers)
+            return self._page(refusal.status, pages.message(self.title, refusal.text), headers)
         return _json(refusal.status, refusal.text, headers)
 
     def _page(self, status: int, html: str, headers: dict[str, str] | None = None) -> web.Response:
         # "no-referrer" would make the browser hide the form's own origin, which the guard wants to see
         policy = {"Referrer-Policy": "same-origin"}
-        return web.Response(status=status, text=html, headers=_PRIVATE | proxy_pages.HEADERS | policy | (headers or {}))
+        return web.Response(status=status, text=html, headers=_PRIVATE | pages.HEADERS | policy | (headers or {}))
 
     def _go(self, path: str, headers: dict[str, str] | None = None) -> web.Response:
         return web.Response(status=303, headers=_PRIVATE | {"Location": path} | (headers or {}))

@@ -11,7 +11,7 @@ from typing import Any
 from fsd.families.samplers import known_name
 from fsd.infotext import parse, split_lora
 from fsd.webui.engine import ModelChoice
-from fsd.webui.studio_sizes import size_px, size_text
+from fsd.webui.studio.sizes import size_px, size_text
 
 _READERS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "Steps": ("steps", int),

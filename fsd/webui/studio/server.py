@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+from fsd.runtime.process import child_environment
 from fsd.webui.logs import Fatal, Phase
 from fsd.webui.server import Server
 
@@ -28,27 +29,21 @@ FATAL = (
     ),
     Fatal(r"No space left on device", "the disk is full", "free some space and start again"),
 )
-_PACKAGE_PARENT = str(Path(__file__).parents[2])
 _OWN = {
-    "PYTHONUNBUFFERED": "1",
-    "PYTHONIOENCODING": "utf-8",
     "MPLBACKEND": "Agg",  # a notebook's own is not installed for children
     "GRADIO_ANALYTICS_ENABLED": "False",
     "HF_HUB_DISABLE_TELEMETRY": "1",
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "TOKENIZERS_PARALLELISM": "false",
 }
 
 
 def studio_server(root: Path, port: int, model: str = "") -> Server:
     """The studio on the sessions and models below `root`, to be started at a port. model: the one chosen at first."""
     command = [sys.executable, "-m", "fsd.webui.studio", "--port", str(port), "--root", str(root)]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("GRADIO_")}
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [_PACKAGE_PARENT, environment.get("PYTHONPATH")]))
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("GRADIO_")}
     return Server(
         TITLE,
         (*command, *(["--model", model] if model else [])),
-        environment | _OWN,
+        child_environment(kept) | _OWN,
         port,
         PHASES,
         READY,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from fsd.webui.guard_address import Address
-from fsd.webui.guard_headers import Headers
+from fsd.webui.lock.address import Address
+from fsd.webui.lock.headers import Headers
 
 
 class Refused(Exception):

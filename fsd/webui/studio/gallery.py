@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from fsd.webui.studio_pictures import facts_html, list_pictures, settings_of, thumbnail
+from fsd.webui.studio.pictures import facts_html, list_pictures, settings_of, thumbnail
 
 PAGE = 24
 _NONE_YET = "Pictures that you make appear here."
