@@ -25,8 +25,8 @@ class Lora:
 class Control:
     """A ControlNet. model: a Diffusers folder, a file, or its name in the web UI's folder. image: a file to follow.
 
-    start, end: the part of the steps that it acts on, 0 to 1. mode: what a union ControlNet should see the picture as
-    ("canny", "depth"...); others have but one. low, high: Canny's thresholds, 0 to 255.
+    start, end: the part of the steps that it acts on, 0 to 1. mode: what a union ControlNet should see the picture as,
+    a task ("canny", "depth", "softedge"...); others have but one. low, high: Canny's thresholds, 0 to 255.
     """
 
     model: str

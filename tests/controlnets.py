@@ -37,8 +37,8 @@ CLASSES: dict[str, Callable[[], Any]] = {
     "flux": lambda: diffusers.FluxControlNetModel(num_layers=6, num_single_layers=0, guidance_embeds=True),
     "flux union": lambda: diffusers.FluxControlNetModel(num_layers=5, num_single_layers=10, num_mode=10, guidance_embeds=True),
     "tiny": lambda: diffusers.ControlNetModel(
-        block_out_channels=(32, 64), cross_attention_dim=64, layers_per_block=1,
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), norm_num_groups=8,
+        block_out_channels=(32, 64, 96, 128), cross_attention_dim=64, layers_per_block=1, attention_head_dim=[1, 2, 3, 4],
+        norm_num_groups=16, **_UNET,
     ),
 }  # fmt: skip
 

@@ -153,6 +153,7 @@ OTHER_WORDS = {
     "pose": "openpose", "hed": "softedge", "pidinet": "softedge", "segmentation": "seg", "ade20k": "seg",
     "normalbae": "normal", "normalmap": "normal", "lineart-anime": "lineart_anime", "anime": "lineart_anime",
     "straight": "mlsd", "pix2pix": "ip2p", "sketch": "scribble", "upscale": "tile",
+    "segment": "seg", "repaint": "inpaint", "hardedge": "canny",
 }  # fmt: skip
 """What tasks are also called."""
 

@@ -16,14 +16,14 @@ class Pipelines:
     """Names of Diffusers' classes, plain and with a ControlNet ("": there is none). controlnet: the network's class.
 
     union: (the network's class, what stands before "Pipeline") of ControlNets that read many kinds of picture.
-    modes: a union ControlNet's kinds of picture, by their number.
+    modes: a union ControlNet's kinds of picture, by their number: the tasks (`fsd.families.controlnets`) of each.
     """
 
     plain: Mapping[str, str]
     controlled: Mapping[str, str]
     controlnet: str
     union: str = ""
-    modes: tuple[str, ...] = ()
+    modes: tuple[tuple[str, ...], ...] = ()
 
 
 def _three(name: str, inpaint: str = "Inpaint") -> dict[str, str]:
@@ -33,8 +33,11 @@ def _three(name: str, inpaint: str = "Inpaint") -> dict[str, str]:
 
 
 _SD = Pipelines(_three("StableDiffusion"), _three("StableDiffusionControlNet"), "ControlNetModel")
-_XL_MODES = ("openpose", "depth", "scribble", "canny", "normal", "segment", "tile", "repaint")
-_FLUX_MODES = ("canny", "tile", "depth", "blur", "openpose", "gray", "lowquality")
+_XL_MODES = (
+    ("openpose",), ("depth",), ("scribble", "softedge"), ("canny", "lineart", "lineart_anime", "mlsd"), ("normal",),
+    ("seg",), ("tile",), ("inpaint",),
+)  # fmt: skip
+_FLUX_MODES = (("canny",), ("tile",), ("depth",), ("blur",), ("openpose",), ("gray",), ("lowquality",))
 PIPELINES: dict[str, Pipelines] = {
     "sd1": _SD,
     "sd2": _SD,

@@ -112,7 +112,7 @@ def _control(unit: dict[str, Any], init: str, save: Save) -> Control:
 
 
 def _union_mode(unit: dict[str, Any]) -> str:
-    mode = str(unit.get("union_control_type") or "").lower()
+    mode = str(unit.get("union_control_type") or "").lower().replace(" ", "")  # they say "Soft Edge"
     return "" if mode == "unknown" else mode
 
 
