@@ -449,6 +449,15 @@ def test_what_civitai_has_that_is_no_model(
         find_file(Link(f"{site.url}/model-versions/77", "the page"))
 
 
+def test_a_page_of_civitai_is_of_the_kind_that_is_asked_for(site: BadServer) -> None:
+    record = a_record(site, model={"type": "Controlnet"})
+    site.on("/api/v1/model-versions/77", status(200, json.dumps(record).encode()))
+    page = Link(f"{site.url}/model-versions/77", "the page")
+    assert find_file(page, "Controlnet").name == "m.safetensors"
+    with pytest.raises(RecipeError, match="is a Controlnet on Civitai, not a Checkpoint"):
+        find_file(page)
+
+
 # --- single files ----------------------------------------------------------------------------------------------------
 
 

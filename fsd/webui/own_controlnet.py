@@ -68,7 +68,7 @@ def _from_site(place: Link) -> Own:
     folder = models_folder() / f"{urlsplit(place.url).hostname}-{link_key(place.url)}"
     file = _downloaded(folder)
     if not file:
-        link = find_file(place)
+        link = find_file(place, "Controlnet")
         file = fetch(link.url, folder, name=link.name, sha256=link.sha256, page=link.page, label=link.name)
     return Own(file, _name(folder.name, file), downloaded=True)
 

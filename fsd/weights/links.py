@@ -54,10 +54,10 @@ def read_link(spec: str) -> Source | Link:
     return Link(url, shown(url))
 
 
-def find_file(link: Link) -> Link:
+def find_file(link: Link, kind: str = "Checkpoint") -> Link:
     """The file itself of a link that may lead to a page of Civitai, which is asked for its name and SHA-256.
 
-    RecipeError when it is not a base model, DownloadError when Civitai does not say.
+    kind: what it should be, in Civitai's words; RecipeError when it is another, DownloadError when Civitai does not say.
     """
     if urlsplit(link.url).hostname not in (urlsplit(CIVITAI).hostname, f"www.{urlsplit(CIVITAI).hostname}"):
         return link
@@ -67,22 +67,20 @@ def find_file(link: Link) -> Link:
     number = version[1] if version else query.get("modelVersionId", [""])[0]
     if not number.isdigit() and not model:
         return link
-    kind, page = ("model-versions", number) if number.isdigit() else ("models", model[1] if model else "")
-    found = fetch_json(
-        f"{CIVITAI}/api/v1/{kind}/{page}", label=f"Civitai's record of {shown(link.url)}", page=link.page
-    )
+    page = f"model-versions/{number}" if number.isdigit() else f"models/{model[1] if model else ''}"
+    found = fetch_json(f"{CIVITAI}/api/v1/{page}", label=f"Civitai's record of {shown(link.url)}", page=link.page)
     try:
-        return _on_civitai(found, link, bool(path.startswith("/api/download") and query))
+        return _on_civitai(found, link, kind, bool(path.startswith("/api/download") and query))
     except (KeyError, IndexError, TypeError, AttributeError):
         hint = "copy the link of the model's download button instead"
         raise DownloadError(f"Civitai's record of {link.page} is of an unknown form", hint) from None
 
 
-def _on_civitai(record: dict[str, Any], link: Link, chosen: bool) -> Link:
+def _on_civitai(record: dict[str, Any], link: Link, kind: str, chosen: bool) -> Link:
     """The model file of a version, or of a model's newest one; of a download link with wishes, the file it names."""
-    kind = record.get("type") or record["model"]["type"]
-    if kind != "Checkpoint":
-        raise RecipeError(f"{link.page} is a {kind} on Civitai, not a base model", "choose a checkpoint's page")
+    found = record.get("type") or record["model"]["type"]
+    if found != kind:
+        raise RecipeError(f"{link.page} is a {found} on Civitai, not a {kind}", f"choose the page of a {kind}")
     version = record["modelVersions"][0] if "modelVersions" in record else record
     files = [file for file in version["files"] if file["type"] in ("Model", "Pruned Model")]
     if chosen:
