@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fsd.errors import Interrupted, MachineError, RecipeError
-from fsd.runtime.process import run_stage
+from fsd.runtime.process import child_environment, run_stage
 
 ROOT = Path(__file__).parents[1]
 
@@ -129,3 +129,12 @@ def test_a_missing_package_and_an_operation_that_cannot_be_repeated_say_what_to_
     with pytest.raises(MachineError, match="cannot repeat a run exactly") as caught:
         run_stage("child_stage", "unrepeatable")
     assert "repeatable=false" in caught.value.hint
+
+
+def test_a_child_sees_our_package_and_only_what_it_may_keep(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOMEBODYS_TOKEN", "hf_secret")
+    monkeypatch.setenv("PYTHONPATH", "/elsewhere")
+    assert "SOMEBODYS_TOKEN" in child_environment()
+    found = child_environment({"LANG": "C.UTF-8"})
+    assert found["LANG"] == "C.UTF-8" and "SOMEBODYS_TOKEN" not in found
+    assert found["PYTHONPATH"].split(os.pathsep) == [str(ROOT), "/elsewhere"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import queue
@@ -18,16 +17,8 @@ from typing import Any
 
 from fsd.errors import MachineError
 from fsd.runtime import report
+from fsd.runtime.process import STOP_WITH_PARENT, child_environment
 
-_PACKAGE_PARENT = str(Path(__file__).parents[2])
-_ENVIRONMENT = {
-    "PYTHONUNBUFFERED": "1",
-    "PYTHONIOENCODING": "utf-8",
-    "TOKENIZERS_PARALLELISM": "false",
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "TRANSFORMERS_VERBOSITY": "error",
-    "DIFFUSERS_VERBOSITY": "error",
-}
 _SHOWN_LINES = 15
 _LINE_ENDS = re.compile(rb"(\r\n|\n|\r(?!$))")
 
@@ -79,16 +70,15 @@ class WorkerProcess:
 
     def _live(self) -> None:
         """Start the child and listen until it ends, all in one thread: the kernel takes its end for the parent's."""
-        path = os.pathsep.join(filter(None, [_PACKAGE_PARENT, os.environ.get("PYTHONPATH")]))
         try:
             self._child = subprocess.Popen(
                 self._command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                env=os.environ | _ENVIRONMENT | {"PYTHONPATH": path},
+                env=child_environment(),
                 start_new_session=True,
-                preexec_fn=_stop_with_parent if sys.platform == "linux" else None,
+                preexec_fn=STOP_WITH_PARENT,
             )
         except OSError as fault:
             self._fault = fault
@@ -116,9 +106,3 @@ class WorkerProcess:
                 out.write((line + end).decode(errors="replace"))
                 self._tail.extend([line.decode(errors="replace")] if line.strip() and end != b"\r" else [])
             out.flush()
-
-
-def _stop_with_parent() -> None:
-    """Linux: have the kernel end this process when the thread that started it does."""
-    set_parent_death_signal = 1
-    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
