@@ -125,7 +125,7 @@ def lora(tmp_path_factory: pytest.TempPathFactory, two_layers: Path) -> tuple[Pa
     add_lora(made.text_encoder, ["q_proj", "k_proj", "v_proj", "out_proj"])
     folder = tmp_path_factory.mktemp("lora")
     peft_form = save(made.unet, "sd1", folder, made.text_encoder)
-    return convert_lora(peft_form, folder / "change.safetensors", "kohya").path, made
+    return convert_lora(peft_form, folder / "change.safetensors", "kohya", "sd1").path, made
 
 
 @pytest.fixture(scope="module")
