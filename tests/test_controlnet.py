@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import pickle
 import re
@@ -19,6 +20,7 @@ import pytest
 
 pytest.importorskip("diffusers")
 
+import bad_server
 from controlnets import KINDS, narrow, outline
 from sparse import sparse_file
 
@@ -30,6 +32,7 @@ from fsd.families.family import WEB_UIS, RemoteFile, Source
 from fsd.families.preprocessors import PREPROCESSORS, Preprocessor, Weights
 from fsd.runtime import files
 from fsd.webui.controlnet import HEAD, add_controlnet, check_controlnet, list_controlnets, rows
+from fsd.weights import links
 from fsd.weights.detect import detect
 
 constants = pytest.importorskip("huggingface_hub.constants")
@@ -519,3 +522,18 @@ def test_a_link_of_ones_own_is_called_after_its_repository(tmp_path: Path, hub: 
     with pytest.raises(FsdError, match="is made for Stable Diffusion XL"):
         add_controlnet(what, "sd15", tmp_path / "models")
     assert [*(tmp_path / "models").iterdir()] == [found]
+
+
+def test_a_page_of_civitai_brings_its_controlnet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "127.0.0.1")
+    monkeypatch.setenv("FSD_HOME", str(tmp_path / "home"))
+    served = narrow("sdxl", tmp_path / "edges.safetensors")
+    with bad_server.bad_server() as site:
+        monkeypatch.setattr(links, "CIVITAI", site.url)
+        url = site.on("/edges", bad_server.file(served.read_bytes()))
+        entry = {"type": "Model", "name": served.name, "downloadUrl": url}
+        record = {"id": 77, "modelId": 5, "model": {"type": "Controlnet"}, "files": [entry]}
+        site.on("/api/v1/model-versions/77", bad_server.status(200, json.dumps(record).encode()))
+        made = add_controlnet(f"{site.url}/models/5?modelVersionId=77", "sdxl", tmp_path / "models")
+    assert (made.name, made.read_bytes()) == ("edges_sdxl.safetensors", served.read_bytes())
