@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 from PIL import Image, ImageDraw
@@ -25,7 +25,7 @@ class StandIn(Engine):
         self.hold = threading.Event()
         self._cancelled = threading.Event()
 
-    def run(self, job: Job) -> Iterator[Event]:
+    def run(self, job: Job) -> Generator[Event, None, None]:
         self.jobs.append(job)
         self._cancelled.clear()
         if job.model == "broken":

@@ -36,7 +36,7 @@ FORM: dict[str, Any] = {
     "model": "cup", "prompt": " a cup ", "negative": "", "mode": "Text to image", "init_image": None, "painted": None,
     "mask": None, "strength": 0.6, "sampler": "Euler a", "steps": 3, "guidance": 5.0, "size": "96 × 64", "images": 2,
     "seed": 7, "loras": [], "lora_weight": 1, "control": "", "control_image": None, "preprocessor": "none",
-    "control_weight": 1,
+    "control_weight": 1, "control_mode": "",
 }  # fmt: skip
 A1111_TEXT = """a cup, wood <lora:clay:0.7>
 Negative prompt: blurry
@@ -156,6 +156,21 @@ def test_settings_of_a_picture_go_back_into_the_form(engine: StandIn) -> None:
     assert "steps" not in unknown and "model" not in unknown and unknown["seed"] == 1
 
 
+def test_loras_of_different_weights_are_named_in_the_prompt(tmp_path: Path) -> None:
+    loras = [
+        ModelChoice(f"/models/{name}.safetensors", name, "file", path=Path(f"{name}.safetensors")) for name in "ab"
+    ]
+    text = "a cup <lora:a:0.5> <lora:b:1.5>\nSteps: 3, Sampler: DDIM, CFG scale: 7, Seed: 1"
+    values = form_values(text, [], loras)
+    assert (values["prompt"], values["loras"]) == ("a cup <lora:a:0.5> <lora:b:1.5>", [])
+    job = form(prompt=values["prompt"], loras=["c"], lora_weight=0.25).job(tmp_path)
+    assert job.prompt == "a cup" and [(one.path, one.weight) for one in job.lora] == [
+        ("c", 0.25),
+        ("a", 0.5),
+        ("b", 1.5),
+    ]
+
+
 def test_made_settings_come_back_the_same(engine: StandIn, tmp_path: Path) -> None:
     job = form(prompt="ein Tässchen, blau", negative="matt", images=1).job(tmp_path)
     (picture,) = [event for event in engine.run(job) if hasattr(event, "infotext")]
@@ -223,6 +238,34 @@ def test_errors_are_one_sentence_and_no_html(create: Any) -> None:
         seen.extend(create._run(*(FORM | {"model": "broken"}).values()))
     assert fault.value.message == "the model broken is &lt;damaged&gt;: choose another one"
     assert not fault.value.print_exception
+
+
+def test_what_nobody_foresaw_is_one_sentence_too(
+    engine: StandIn, create: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(engine, "run", lambda job: {}["<secret>"])
+    with pytest.raises(gr.Error) as fault:
+        list(create._run(*FORM.values()))
+    assert fault.value.message == "this failed in a way that nobody foresaw (KeyError): the log says more"
+    assert "Traceback" in capfd.readouterr().err
+    from fsd.webui.studio.words import careful
+
+    with pytest.raises(gr.Error, match="nobody foresaw"):
+        careful(lambda: [][1])()
+
+
+def test_a_controlnet_for_many_tasks_asks_what_its_picture_shows(tmp_path: Path) -> None:
+    from controlnets import narrow
+
+    from fsd.webui.studio.unions import reads_many
+
+    for name, many in (("sdxl union", True), ("flux union", True), ("tiny", False), ("flux", False)):
+        assert reads_many(str(narrow(name, tmp_path / f"{name}.safetensors"))) == many, name
+    (tmp_path / "config.json").write_text('{"num_mode": 10}')
+    assert reads_many(str(tmp_path)) and not reads_many(str(tmp_path / "nowhere"))
+    (tmp_path / "no.safetensors").write_text("no")
+    assert not reads_many(str(tmp_path / "no.safetensors"))
+    assert form(control="u", control_image="p", control_mode="depth").job(tmp_path).controls[0].mode == "depth"
 
 
 def test_a_stopped_job_leaves_the_pictures_that_were_whole(engine: StandIn, create: Any) -> None:

@@ -73,7 +73,7 @@ def build_app(engine: Engine, scratch: Path, model: str = "") -> Any:
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.get("/internal/ping")(lambda: {})
-    app.include_router(api_router(engine))
+    app.include_router(api_router(engine, model))
     engine.outputs.mkdir(parents=True, exist_ok=True)
     gr.set_static_paths([engine.outputs])  # served where they lie, never copied
     favicon = scratch / "favicon.svg"

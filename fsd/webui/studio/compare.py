@@ -7,11 +7,11 @@ from typing import Any
 
 import gradio as gr
 
-from fsd.errors import FsdError, RecipeError
+from fsd.errors import RecipeError
 from fsd.job import Job
 from fsd.webui.engine import Engine, Picture
 from fsd.webui.studio.session import find_session, session_names
-from fsd.webui.studio.words import bar, shown
+from fsd.webui.studio.words import bar, careful, foreseen, shown
 
 _NO_SESSION = "There is no session yet. Train one, then compare it with its base model here."
 
@@ -48,7 +48,7 @@ class CompareTab:
         idle = gr.update(interactive=True), gr.update(interactive=False)
         run.then(lambda: idle, None, [self.go, self.stop], show_progress="hidden")
         self.stop.click(self._engine.cancel, show_progress="hidden", concurrency_limit=8)
-        self.session.change(self._prompt, self.session, self.prompt, show_progress="hidden")
+        self.session.change(careful(self._prompt), self.session, self.prompt, show_progress="hidden")
 
     def refresh(self, chosen: str | None) -> tuple[Any, ...]:
         """The sessions there are, and which parts of the tab are shown: for `self.session`, `self.none` and `self.box`."""
@@ -58,10 +58,7 @@ class CompareTab:
 
     def _prompt(self, name: str | None) -> str:
         session = find_session(self._engine.root, name or "")
-        try:
-            return session.recipe().prompt() if session else ""
-        except FsdError as fault:
-            raise shown(fault) from None
+        return session.recipe().prompt() if session else ""
 
     def _run(self, name: str | None, prompt: str, images: float, seed: float | None) -> Iterator[tuple[Any, ...]]:
         """The bar, the pairs so far and the two buttons, again and again."""
@@ -77,13 +74,14 @@ class CompareTab:
                         made[kind].append(str(event.path))
                         yield bar(f"{kind} training"), _pairs(made, int(seed or 0)), *busy
                     else:
-                        said = event.text or f"{kind} training, step {event.done} of {event.total}"
-                        yield bar(said, event.done, event.total), gr.skip(), *busy
+                        doing = event.text or f"{kind} training, step {event.done} of {event.total}"
+                        yield bar(doing, event.done, event.total), gr.skip(), *busy
                 if len(made[kind]) < int(images):  # stopped
                     break
-        except FsdError as fault:
-            yield bar(fault=fault), gr.skip(), *busy
-            raise shown(fault) from None
+        except Exception as fault:
+            said = foreseen(fault)
+            yield bar(fault=said), gr.skip(), *busy
+            raise shown(said) from None
         whole = len(made["after"]) == int(images)
         yield (
             bar("base model on the left, trained on the right" if whole else "stopped"),

@@ -10,12 +10,11 @@ from typing import Any
 
 import gradio as gr
 
-from fsd.errors import FsdError
 from fsd.webui.engine import Engine, Picture, Progress
 from fsd.webui.studio.fields import Fields, build_ask, build_settings
 from fsd.webui.studio.form import Form
 from fsd.webui.studio.pictures import facts_html
-from fsd.webui.studio.words import bar, shown
+from fsd.webui.studio.words import bar, careful, foreseen, shown
 
 _BETWEEN_PREVIEWS_S = 0.4
 
@@ -55,7 +54,7 @@ class CreateTab:
         self._wire()
 
     def _wire(self) -> None:
-        watched = [self.bar, self.preview, self.pictures, self.made, self.generate, self.stop]
+        watched = [self.bar, self.preview, self.pictures, self.made, self.fields.seen, self.generate, self.stop]
         picked = [self.chosen, self.facts, self.buttons, self.download, self.last_seed]
         start = gr.on(
             [self.generate.click, self.fields.prompt.submit], self._run, self.fields.inputs(), watched,
@@ -63,31 +62,40 @@ class CreateTab:
         )  # fmt: skip
         start.then(self._rest, self.made, [self.preview, self.generate, self.stop, *picked], show_progress="hidden")
         self.stop.click(self.engine.cancel, show_progress="hidden", concurrency_limit=8)
-        self.pictures.select(self._pick, self.made, picked, show_progress="hidden")
+        self.pictures.select(careful(self._pick), self.made, picked, show_progress="hidden")
         self.fields.random.click(lambda: -1, None, self.fields.seed, show_progress="hidden")
         self.fields.reuse.click(lambda seed: seed, self.last_seed, self.fields.seed, show_progress="hidden")
 
     def _run(self, *values: Any) -> Iterator[tuple[Any, ...]]:
-        """Bar, preview, pictures, what was made, the two buttons: again and again while a job goes on."""
+        """Bar, preview, pictures, what was made, what ControlNets see, the two buttons: again and again while a job goes on."""
         made: list[tuple[str, str, int]] = []
         busy = gr.update(interactive=False), gr.update(interactive=True)
-        yield bar("starting"), gr.update(visible=False), gr.update(value=None, visible=True), [], *busy
+        seen = gr.update(visible=False, value=None)
+        yield bar("starting"), gr.update(visible=False), gr.update(value=None, visible=True), [], seen, *busy
         try:
             with tempfile.TemporaryDirectory() as folder:
                 last = 0.0
-                for event in self.engine.run(Form(*values).job(Path(folder))):
+                job = Form(*values).job(Path(folder))
+                for event in self.engine.run(job):
                     if isinstance(event, Picture):
                         made.append((str(event.path), event.infotext, event.seed))
                         pictures = gr.update(value=[path for path, _, _ in made], selected_index=len(made) - 1)
-                        yield gr.skip(), gr.update(visible=False), pictures, list(made), *busy
-                    elif time.monotonic() - last >= _BETWEEN_PREVIEWS_S or not event.preview:
+                        yield gr.skip(), gr.update(visible=False), pictures, list(made), gr.skip(), *busy
+                    elif time.monotonic() - last >= _BETWEEN_PREVIEWS_S or not event.preview or event.controls:
                         last = time.monotonic()
                         yield _step(event, bool(made), busy)
-        except FsdError as fault:
-            yield bar(fault=fault), gr.update(visible=False), gr.update(visible=True), list(made), *busy
-            raise shown(fault) from None
-        said = f"{len(made)} picture{'s' * (len(made) != 1)}" if made else "stopped"
-        yield bar(said), gr.update(visible=False), gr.update(visible=True), list(made), *busy
+        except Exception as fault:
+            said = foreseen(fault)
+            yield bar(fault=said), gr.update(visible=False), gr.update(visible=True), list(made), gr.skip(), *busy
+            raise shown(said) from None
+        yield (
+            bar(_ended(len(made), job.images)),
+            gr.update(visible=False),
+            gr.update(visible=True),
+            list(made),
+            gr.skip(),
+            *busy,
+        )
 
     def _rest(self, made: list[tuple[str, str, int]]) -> tuple[Any, ...]:
         """What the page shows once a job is over, however it ended: the last picture and buttons that can be pressed."""
@@ -96,6 +104,12 @@ class CreateTab:
 
     def _pick(self, made: list[tuple[str, str, int]], event: gr.SelectData) -> tuple[Any, ...]:
         return _picked(made, int(event.index))
+
+
+def _ended(made: int, asked: int) -> str:
+    if made == asked:
+        return f"{made} picture{'s' * (made != 1)}"
+    return f"stopped, {made} of {asked} pictures" if made else "stopped"
 
 
 def _picked(made: list[tuple[str, str, int]], index: int) -> tuple[Any, ...]:
@@ -109,6 +123,8 @@ def _picked(made: list[tuple[str, str, int]], index: int) -> tuple[Any, ...]:
 def _step(event: Progress, any_made: bool, busy: tuple[Any, Any]) -> tuple[Any, ...]:
     """What the page shows of a job that is at a step: the preview takes the place of pictures until there are some."""
     bar_now = bar(event.text, event.done, event.total)
+    seen = gr.update(value=[str(path) for path in event.controls], visible=True) if event.controls else gr.skip()
     if event.preview is None or any_made:
-        return bar_now, gr.skip(), gr.skip(), gr.skip(), *busy
-    return bar_now, gr.update(value=str(event.preview), visible=True), gr.update(visible=False), gr.skip(), *busy
+        return bar_now, gr.skip(), gr.skip(), gr.skip(), seen, *busy
+    preview = gr.update(value=str(event.preview), visible=True)
+    return bar_now, preview, gr.update(visible=False), gr.skip(), seen, *busy

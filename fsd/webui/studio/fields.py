@@ -7,7 +7,10 @@ from typing import Any
 
 import gradio as gr
 
+from fsd.families.preprocessors import PREPROCESSORS
 from fsd.webui.studio.form import MODES, OWN_SAMPLER, Form
+
+_TASKS = [(task.replace("_", " "), task) for task in PREPROCESSORS]
 
 
 @dataclass
@@ -34,9 +37,11 @@ class Fields:
     control_image: gr.Image
     preprocessor: gr.Radio
     control_weight: gr.Slider
+    control_mode: gr.Dropdown
     random: gr.Button
     reuse: gr.Button
     mask_box: gr.Accordion
+    seen: gr.Gallery
 
     def inputs(self) -> list[Any]:
         """The components that `Form` takes, in its order."""
@@ -102,7 +107,10 @@ def build_settings() -> dict[str, Any]:
             made["random"] = gr.Button("Random", size="sm", elem_id="random", min_width=64, scale=0)
             made["reuse"] = gr.Button("Reuse", size="sm", elem_id="reuse", min_width=64, scale=0)
     with gr.Accordion("LoRA", open=False, elem_id="lora-box"):
-        made["loras"] = gr.Dropdown([], label="Files", multiselect=True, allow_custom_value=True, elem_id="loras")
+        made["loras"] = gr.Dropdown(
+            [], label="Files", multiselect=True, allow_custom_value=True, elem_id="loras",
+            info="For a weight of its own, name one in the prompt: `<lora:NAME:0.8>`",
+        )  # fmt: skip
         made["lora_weight"] = gr.Slider(-2, 2, 1, step=0.05, label="Weight", elem_id="lora-weight", buttons=[])
     with gr.Accordion("ControlNet", open=False, elem_id="control-box"):
         made["control"] = gr.Dropdown(
@@ -116,7 +124,15 @@ def build_settings() -> dict[str, Any]:
             [("As it is", "none"), ("Find edges", "canny"), ("Invert", "invert")], value="none", label="Preprocessor",
             elem_id="preprocessor",
         )  # fmt: skip
+        made["control_mode"] = gr.Dropdown(
+            [("Told by the preprocessor", ""), *_TASKS], value="", label="What the picture shows",
+            elem_id="control-mode", visible=False,
+        )  # fmt: skip
         made["control_weight"] = gr.Slider(0, 2, 1, step=0.05, label="Weight", elem_id="control-weight", buttons=[])
+        made["seen"] = gr.Gallery(
+            label="What the ControlNet sees", interactive=False, visible=False, height=220, object_fit="contain",
+            buttons=[], elem_id="seen",
+        )  # fmt: skip
     return made
 
 

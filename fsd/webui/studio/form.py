@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fsd.errors import RecipeError
+from fsd.infotext import split_lora
 from fsd.job import Control, Job, Lora
 from fsd.webui.studio.sizes import size_px
 
@@ -20,7 +21,8 @@ OWN_SAMPLER = "Model's own"
 class Form:
     """The form's values in the order of its fields, as the page gives them. Pictures are paths, None where there is none.
 
-    painted: what the mask editor gives: a background and layers, each a path.
+    painted: what the mask editor gives: a background and layers, each a path. prompt: LoRAs with weights of their own are
+    named in it, <lora:NAME:WEIGHT>. control_mode: what a ControlNet for many tasks sees, empty for the preprocessor's.
     """
 
     model: str
@@ -43,6 +45,7 @@ class Form:
     control_image: str | None
     preprocessor: Preprocessor
     control_weight: float
+    control_mode: str | None
 
     def job(self, folder: Path) -> Job:
         """The job that the form describes; RecipeError naming what is missing. folder: where a painted mask is put."""
@@ -50,9 +53,11 @@ class Form:
             raise RecipeError("no model is chosen", "choose one, or give a file, a folder or a link")
         width_px, height_px = size_px(self.size)
         init_image, mask = self._pictures(folder)
+        prompt, named = split_lora(self.prompt or "")
+        lora = [(path, _number("the LoRA's weight", self.lora_weight)) for path in self.loras or ()]
         return Job(
-            model=self.model.strip(), prompt=self.prompt.strip(), negative=self.negative.strip(), mode=MODES[self.mode],
-            lora=tuple(Lora(path, _number("the LoRA's weight", self.lora_weight)) for path in self.loras or ()),
+            model=self.model.strip(), prompt=prompt.strip(), negative=(self.negative or "").strip(), mode=MODES[self.mode],
+            lora=tuple(Lora(path, weight) for path, weight in [*lora, *named]),
             steps=_whole("steps", self.steps), guidance=_number("guidance", self.guidance), seed=_seed(self.seed),
             width_px=width_px, height_px=height_px, sampler="" if self.sampler == OWN_SAMPLER else self.sampler or "",
             images=_whole("the number of pictures", self.images), init_image=init_image, mask=mask,
@@ -80,7 +85,7 @@ class Form:
         if not self.control_image:
             raise RecipeError("the ControlNet has no picture to follow", "add one, or choose no ControlNet")
         weight = _number("the ControlNet's weight", self.control_weight)
-        seen_as = self.preprocessor if self.preprocessor == "canny" else ""
+        seen_as = self.control_mode or (self.preprocessor if self.preprocessor == "canny" else "")
         return (Control(self.control, self.control_image, weight, self.preprocessor, mode=seen_as),)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 
 from fsd.webui.studio.pictures import facts_html, list_pictures, settings_of, thumbnail
+from fsd.webui.studio.words import careful
 
 PAGE = 24
 _NONE_YET = "Pictures that you make appear here."
@@ -49,12 +50,12 @@ class GalleryTab:
 
     def _wire(self) -> None:
         self.more.click(lambda count: count + PAGE, self.count, self.count).then(
-            self.refresh, self.count, self.listed(), show_progress="hidden"
+            careful(self.refresh), self.count, self.listed(), show_progress="hidden"
         )
         chosen = [self.details, self.picture, self.facts, self.use, self.download, self.chosen, self.infotext]
         into_view = "() => document.getElementById('chosen')?.scrollIntoView({behavior: 'smooth', block: 'nearest'})"
-        self.wall.select(self._pick, self.paths, chosen, show_progress="hidden").then(None, js=into_view)
-        self.upload.upload(self._read, self.upload, chosen, show_progress="hidden").then(None, js=into_view)
+        self.wall.select(careful(self._pick), self.paths, chosen, show_progress="hidden").then(None, js=into_view)
+        self.upload.upload(careful(self._read), self.upload, chosen, show_progress="hidden").then(None, js=into_view)
 
     def listed(self) -> list[Any]:
         """The components that `refresh` fills."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import gradio as gr
 
+from fsd.webui.choices import path_of
 from fsd.webui.engine import Engine
 from fsd.webui.lock.paths import LOGOUT
 from fsd.webui.studio.compare import CompareTab
@@ -16,6 +17,8 @@ from fsd.webui.studio.gallery import GalleryTab
 from fsd.webui.studio.look import TITLE
 from fsd.webui.studio.sizes import size_like
 from fsd.webui.studio.training import TrainingTab
+from fsd.webui.studio.unions import reads_many
+from fsd.webui.studio.words import careful
 
 _TOP = (
     f"<header id='top'><b>{TITLE}</b>"
@@ -39,13 +42,15 @@ def build_page(engine: Engine, thumbnails: Path, first: str = "") -> gr.Blocks:
                 training = TrainingTab(engine.root)
         form, model = create.fields.inputs(), create.fields.model
         hidden: dict[str, Any] = {"show_progress": "hidden"}
-        page.load(filling.at_start, None, form, **hidden)
-        model.input(filling.for_model, model, form, **hidden)
-        gallery_tab.select(gallery.refresh, gallery.count, gallery.listed(), **hidden)
-        compare_tab.select(compare.refresh, compare.session, [compare.session, compare.none, compare.box], **hidden)
-        training_tab.select(training.refresh, training.session, training.shown(), **hidden)
+        page.load(careful(filling.at_start), None, form, **hidden)
+        model.input(careful(filling.for_model), model, form, **hidden)
+        gallery_tab.select(careful(gallery.refresh), gallery.count, gallery.listed(), **hidden)
+        compare_tab.select(
+            careful(compare.refresh), compare.session, [compare.session, compare.none, compare.box], **hidden
+        )
+        training_tab.select(careful(training.refresh), training.session, training.shown(), **hidden)
         back = {"fn": lambda: gr.update(selected="create"), "inputs": None, "outputs": tabs, **hidden}
-        gallery.use.click(filling.from_settings, gallery.infotext, form, **hidden).then(**back)
+        gallery.use.click(careful(filling.from_settings), gallery.infotext, form, **hidden).then(**back)
         _wire_pictures(create, gallery, back)
     return page
 
@@ -56,11 +61,18 @@ def _wire_pictures(create: CreateTab, gallery: GalleryTab, back: dict[str, Any])
     for tab in (create, gallery):
         for button, mode in ((tab.start_from, "Image to image"), (tab.paint_in, "Inpainting")):
             button.click(_starter(mode), [tab.chosen, size], form, show_progress="hidden").then(**back)
-    create.fields.init_image.upload(_like, [create.fields.init_image, size], size, show_progress="hidden")
+    control, seen_as = create.fields.control, create.fields.control_mode
+    control.change(careful(_union_mode(create.engine)), control, seen_as, show_progress="hidden")
+    create.fields.init_image.upload(careful(_like), [create.fields.init_image, size], size, show_progress="hidden")
 
 
 def _starter(mode: str) -> Any:
-    return lambda path, size: start_from(path, mode, size)
+    return careful(lambda path, size: start_from(path, mode, size))
+
+
+def _union_mode(engine: Engine) -> Any:
+    """Whether it is asked what the picture shows: a ControlNet for many tasks has to be told."""
+    return lambda spec: gr.update(visible=bool(spec) and reads_many(path_of(spec, engine.controlnets())), value="")
 
 
 def _like(path: str, size: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 
 from fsd.webui.studio.session import find_session, loss_plot, progress_text, sample_grids, session_names
+from fsd.webui.studio.words import careful
 
 _NO_SESSION = "There is no session yet. Its loss and its samples appear here once one is trained."
 
@@ -27,7 +28,9 @@ class TrainingTab:
                 show_label=False, columns=1, object_fit="contain", interactive=False, buttons=["fullscreen"],
                 elem_id="samples", height="auto",
             )  # fmt: skip
-        self.session.change(self._show, self.session, [self.progress, self.loss, self.samples], show_progress="hidden")
+        self.session.change(
+            careful(self._show), self.session, [self.progress, self.loss, self.samples], show_progress="hidden"
+        )
 
     def refresh(self, chosen: str | None) -> tuple[Any, ...]:
         """The sessions there are with what is new of the chosen one: for `shown()`."""

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import html
+import inspect
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import gradio as gr
 
-from fsd.errors import FsdError
+from fsd.errors import FsdError, MachineError
 
 
 def sentence(fault: FsdError) -> str:
@@ -17,6 +22,38 @@ def sentence(fault: FsdError) -> str:
 def shown(fault: FsdError) -> gr.Error:
     """The error as the page shows it; the page reads it as HTML, so that nothing in it may be any."""
     return gr.Error(html.escape(sentence(fault), quote=False), duration=15, print_exception=False)
+
+
+def foreseen(fault: Exception) -> FsdError:
+    """The error itself if it is one of ours; of another one the traceback goes to the log, and this says so."""
+    if isinstance(fault, FsdError):
+        return fault
+    traceback.print_exception(fault)
+    return MachineError(f"this failed in a way that nobody foresaw ({type(fault).__name__})", "the log says more")
+
+
+def careful(work: Callable[..., Any]) -> Callable[..., Any]:
+    """What the page calls, so that whatever goes wrong in it is shown in one sentence."""
+
+    @functools.wraps(work)
+    def once(*values: Any) -> Any:
+        try:
+            return work(*values)
+        except gr.Error:
+            raise
+        except Exception as fault:
+            raise shown(foreseen(fault)) from None
+
+    @functools.wraps(work)
+    def again(*values: Any) -> Iterator[Any]:
+        try:
+            yield from work(*values)
+        except gr.Error:
+            raise
+        except Exception as fault:
+            raise shown(foreseen(fault)) from None
+
+    return again if inspect.isgeneratorfunction(work) else once
 
 
 def bar(said: str = "", done: int = 0, total: int = 0, fault: FsdError | None = None) -> str:
