@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import aiohttp
-from aiohttp import web
+from aiohttp import hdrs, web
 
 _BUFFER_BYTES = 2**18
 
@@ -19,7 +19,10 @@ async def pass_rest(answer: aiohttp.ClientResponse, request: web.BaseRequest, re
     source = connection.transport if connection else None
     if not isinstance(source, asyncio.Transport) or request.transport is None or answer.content_length is None:
         return False
-    begun = answer.content.read_nowait()
+    if hdrs.TRANSFER_ENCODING in answer.headers:
+        return False
+    # all that was read before, and what the parser gives out only once there is room
+    begun = b"".join(iter(answer.content.read_nowait, b""))
     lane = _Lane(source, request.transport, answer.content_length - len(begun))
     before = source.get_protocol()
     source.set_protocol(lane)
