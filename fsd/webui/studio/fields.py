@@ -10,6 +10,8 @@ import gradio as gr
 from fsd.families.preprocessors import PREPROCESSORS
 from fsd.webui.studio.form import MODES, OWN_SAMPLER, Form
 
+_BRUSH = ("#6366f1", 0.65)
+"""Colour and opacity: what lies under a stroke can still be seen."""
 _TASKS = [(task.replace("_", " "), task) for task in PREPROCESSORS]
 
 
@@ -65,7 +67,7 @@ def build_ask() -> dict[str, Any]:
     made["painted"] = gr.ImageEditor(
         type="filepath", format="png", label="Brush over what is to be painted anew", visible=False, layers=False,
         sources=["upload", "clipboard"], transforms=None, elem_id="painted", height=380, buttons=[],
-        brush=gr.Brush(default_size=40, colors=["#ffffff"], default_color="#ffffff", color_mode="fixed"),
+        brush=gr.Brush(default_size=40, colors=[_BRUSH], default_color=_BRUSH, color_mode="fixed"),
     )  # fmt: skip
     with gr.Accordion("Mask from a file", open=False, visible=False, elem_id="mask-box") as made["mask_box"]:
         made["mask"] = gr.Image(
