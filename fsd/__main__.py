@@ -125,11 +125,17 @@ def _as_json(result: Any) -> Any:
     return asdict(result) if is_dataclass(result) and not isinstance(result, type) else result
 
 
+def _spaced(verb: str) -> str:
+    return f"fsd {verb.replace('-', ' ', 1)}"
+
+
 class _Parser(argparse.ArgumentParser):
     """A parser whose faults are UsageErrors, so that they too come as one JSON object."""
 
     def error(self, message: str) -> NoReturn:
         if match := re.match(r"argument VERB: invalid choice: '(.*)' \(choose", message):
+            if further := [name for name in verbs() if name.startswith(f"{match[1]}-")]:
+                raise UsageError(f"fsd {match[1]} is only half a verb", f"one of: {', '.join(map(_spaced, further))}")
             close = get_close_matches(match[1], verbs(), n=1)
             meant = f"did you mean {close[0]}? " if close else ""
             raise UsageError(f"there is no verb {match[1]!r}", f"{meant}fsd --help lists all verbs")

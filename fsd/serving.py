@@ -13,6 +13,7 @@ from fsd.errors import MachineError, RecipeError
 from fsd.needs import root_folder
 from fsd.runtime import report
 from fsd.runtime.report import Result
+from fsd.settings import one_of
 
 if TYPE_CHECKING:
     from fsd.webui.running import WebUI
@@ -30,11 +31,12 @@ class NotLaunched:
 def webui_install(ui: str = "a1111") -> Result:
     """Install AUTOMATIC1111 with ControlNet, or Forge, with an environment of its own. Run again, it checks and repairs.
 
-    The studio needs no installation: it is part of fsd.
-    ui: a1111 or forge.
+    ui: a1111 or forge; the studio is part of fsd and needs no installation.
     """
-    from fsd.webui.flavors import get_flavor
+    from fsd.webui.flavors import FLAVORS, get_flavor
     from fsd.webui.install import install
+
+    one_of("ui", ui, *FLAVORS)
 
     found = install(get_flavor(ui))
     text = f"{found.flavor.title} {found.flavor.version}: {found.folder}"
@@ -42,7 +44,14 @@ def webui_install(ui: str = "a1111") -> Result:
 
 
 def webui_launch(
-    model: str = "", tunnel: str = "auto", ui: str = "", flags: str = "", root: str = "", paid_units: bool = False
+    model: str = "",
+    tunnel: str = "auto",
+    ui: str = "",
+    flags: str = "",
+    root: str = "",
+    port: int = 0,
+    paid_units: bool = False,
+    show_password: bool = False,
 ) -> Result:
     """Open a model in a web UI, at a link that only you can open, until Ctrl-C.
 
@@ -51,11 +60,15 @@ def webui_launch(
     ui: a1111, forge or studio (default: an installed one that runs the model, else the studio).
     flags: for AUTOMATIC1111 or Forge, such as "--medvram"; "!--medvram" takes one away that fsd chose.
     root: the folder that holds Fast-Dreambooth/ and WebUI/ (default: My Drive on Colab, else FSD_HOME or here).
+    port: of this machine, where the lock listens, as for your own Cloudflare tunnel (default: any that is free).
     paid_units: on Colab: say that your account has paid compute units. Its free tier forbids web UIs.
+    show_password: print the password with which programs use the web UI's API.
     """
     began = time.monotonic()
-    with launch_webui(model, tunnel, ui, flags, root, paid_units) as running:
+    with launch_webui(model, tunnel, ui, flags, root, port, paid_units) as running:
         ready_s = round(time.monotonic() - began, 1)
+        how = f"password {running.password}" if show_password else "--show-password shows the password"
+        report.say(f"programs log in to its API by HTTP Basic: user {running.user}, {how}")
         report.say("Ctrl-C ends it")
         try:
             running.wait()
@@ -68,7 +81,13 @@ def webui_launch(
 
 
 def launch_webui(
-    model: str = "", tunnel: str = "auto", ui: str = "", flags: str = "", root: str = "", paid_units: bool = False
+    model: str = "",
+    tunnel: str = "auto",
+    ui: str = "",
+    flags: str = "",
+    root: str = "",
+    port: int = 0,
+    paid_units: bool = False,
 ) -> WebUI:
     """The same for notebooks: the web UI as an object, as soon as it is ready. A session's CKPT is written first if need be."""
     from fsd.webui.launch import launch_webui as launch
@@ -76,7 +95,7 @@ def launch_webui(
     def save(session: Session, step: str) -> Path:
         return Path(pipeline.save_ckpt(session, step=step)["ckpt"])
 
-    return launch(model, tunnel, ui, flags, root, paid_units, save)
+    return launch(model, tunnel, ui, flags, root, port, paid_units, save)
 
 
 def controlnet_list(family: str = "") -> Result:
@@ -90,21 +109,25 @@ def controlnet_list(family: str = "") -> Result:
     return Result(report.table(rows(found), HEAD), controlnets=[asdict(one) for one in found])
 
 
-def controlnet_add(what: str, model: str, root: str = "") -> Result:
+def controlnet_add(what: str, model: str, ui: str = "", root: str = "") -> Result:
     """Add a ControlNet that fits a model, with what its preprocessor needs; what is there already stays.
 
     what: a task such as canny (fsd controlnet-list shows them), or one of your own: a file, a folder, OWNER/NAME on the hub, or
     a link.
     model: the model that it is for: a session, a family such as sdxl, a file or folder.
+    ui: the web UI that must be able to use it: a1111, forge or studio (default: the first that fits the model).
     root: as for webui-launch.
     """
     from fsd.webui.controlnet import add_controlnet
     from fsd.webui.desk import Desk
+    from fsd.webui.flavors import FLAVORS
     from fsd.webui.models import find_model
 
+    if ui:
+        one_of("ui", ui, *FLAVORS, "studio")
     home = root_folder(root)
     family = find_model(model, home).family
     if family is None:
         raise RecipeError("no model is named", "name the session or the family that the ControlNet is for")
-    path = add_controlnet(what, family.name, Desk.controlnets(home), Desk.preprocessors(home))
+    path = add_controlnet(what, family.name, Desk.controlnets(home), Desk.preprocessors(home), ui)
     return Result(f"{path} (for {family.title})", path=str(path), family=family.name)

@@ -40,12 +40,17 @@ def filled(cell: Any, **values: Any) -> Any:
     assert values.keys() <= names, f"{values.keys() - names} are not fields of {verb_of(cell)}"
 
     def value(match: re.Match[str]) -> str:
-        literal = json.dumps(values[match["name"]]) if match["name"] in values else match["value"]
+        literal = _literal(values[match["name"]]) if match["name"] in values else match["value"]
         return f"{match['name']} = {literal} #@param {match['form']}"
 
     cell = copy.deepcopy(cell)
     cell.source = FIELD.sub(value, cell.source)
     return cell
+
+
+def _literal(value: Any) -> str:
+    """A value as the page of the notebook writes it: Python's words, and texts in double quotes."""
+    return repr(value) if value is None or isinstance(value, bool) else json.dumps(value)
 
 
 def run_cells(

@@ -201,6 +201,7 @@ def test_the_main_line_by_the_command_line(fsd: Fsd, micro_model: Path, make_pho
 WRONG_USAGE = {
     "no verb": ((), "VERB"),
     "unknown verb": (("paint",), "no verb 'paint'"),
+    "half a verb": (("webui",), "fsd webui install, fsd webui launch"),
     "mistyped verb": (("train-unit", "cup"), "did you mean train-unet?"),
     "no session": (("train-unet",), "SESSION"),
     "unknown option": (("show-session", "cup", "--colour", "red"), "--colour"),

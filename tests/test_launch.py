@@ -407,13 +407,30 @@ def test_a_second_launch_ends_the_first(machine: Machine, micro_model: Path) -> 
     assert get_nothing(first.url)
 
 
+def test_a_port_can_be_fixed_and_a_lost_tunnel_is_shown(machine: Machine, micro_model: Path) -> None:
+    save_ckpt(parts_of(micro_model), machine.model)
+    machine.install("ready")
+    port = free_port()
+    with machine.launch(str(machine.model), port=port) as ui:
+        assert ui.url == f"http://127.0.0.1:{port}"
+        assert ui.fault is None
+        assert ui._watch is not None
+        ui._watch.fault = MachineError("the relay <is> gone", "another tunnel may work")
+        assert "without its tunnel" in repr(ui)
+        assert "its tunnel was given up: the relay &lt;is&gt; gone" in ui._repr_html_()
+        assert ui.login_link not in ui._repr_html_()
+        with pytest.raises(MachineError, match="was given up: the relay <is> gone"):
+            ui.new_login_link()
+
+
 def test_nothing_starts_for_a_wish_that_cannot_be_met(
     machine: Machine, micro_session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(running, "start_proxy", lambda title: pytest.fail("it was started"))
+    monkeypatch.setattr(running, "start_proxy", lambda title, port: pytest.fail("it was started"))
     for wish, kind, message in [
         ({"ui": "a1112"}, RecipeError, "ui is 'a1112'"),
         ({"tunnel": "wormhole"}, RecipeError, "tunnel is 'wormhole'"),
+        ({"port": 80}, RecipeError, "port is 80"),
         ({"flags": "--share"}, RecipeError, "past the lock"),
         ({"model": "nobody"}, RecipeError, "there is no model 'nobody'"),
         ({"model": "sd15", "ui": "a1111"}, MachineError, "AUTOMATIC1111 is not installed here"),
@@ -480,6 +497,7 @@ def test_in_a_terminal_it_runs_until_ctrl_c(tmp_path: Path, as_json: bool) -> No
     said = []
     while (line := people.readline()) and "Ctrl-C ends it" not in line:
         said.append(line)
+    assert any(line.startswith("programs log in to its API by HTTP Basic: user fsd, --show-p") for line in said), said
     assert any("log in (this link opens once): http://127.0.0.1:" in line for line in said), (said, child.stderr)
     children = below(child.pid)
     child.send_signal(signal.SIGINT)

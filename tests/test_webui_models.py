@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,9 @@ from pipelines import make_sd3
 
 from fsd.data.session import Session
 from fsd.errors import RecipeError, SessionError, WeightsError
+from fsd.families import FAMILIES
 from fsd.runtime import colab
+from fsd.runtime.files import write_json
 from fsd.webui.desk import Desk, link, put
 from fsd.webui.models import Chosen, find_model, lora_files, model_file
 from fsd.weights.ckpt import read_file, save_ckpt
@@ -205,3 +209,20 @@ def test_links_take_the_place_of_links_only(tmp_path: Path) -> None:
     assert link(two, tmp_path / "it").samefile(two)
     (tmp_path / "mine").mkdir()
     assert not link(one, tmp_path / "mine").is_symlink()
+
+
+def test_the_file_that_a_family_came_as_is_used_itself(
+    desk: Desk, single_file: Path, micro_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = desk.root / "folder"
+    shutil.copytree(micro_model, folder)
+    write_json(folder / "fsd.json", {"family": "sd15", "made_from": single_file.name})
+    monkeypatch.setattr("fsd.webui.models.find_base_model", lambda spec: folder)
+    monkeypatch.setattr("fsd.webui.models.hub_file", lambda source, offline: single_file)
+    sources = tuple(source for source in FAMILIES["sd15"].sources if source.file)
+    monkeypatch.setitem(FAMILIES, "sd15", replace(FAMILIES["sd15"], sources=sources))
+    made = model_file(find_model("sd15", desk.root), desk.checkpoints, "fp16", no_save)
+    assert made.is_symlink()
+    assert made.samefile(single_file)
+    write_json(folder / "fsd.json", {"family": "sd15", "made_from": "another.safetensors"})
+    assert not model_file(find_model("sd15", desk.root), desk.checkpoints, "fp16", no_save).is_symlink()

@@ -140,9 +140,7 @@ colab.MOUNT_POINT = Path({mount!r})
 
 
 def typed(cell: str, **values: Any) -> Any:
-    found = filled(CELLS[cell], **values)
-    found.source = found.source.replace(" = true #@param", " = True #@param")
-    return found
+    return filled(CELLS[cell], **values)
 
 
 def before(more: str = "") -> SimpleNamespace:

@@ -21,6 +21,7 @@ L4 = Card("NVIDIA L4", 22.5, 8.9)
         (Situation(None, 13, "sd1"), "--use-cpu all --skip-torch-cuda-test --no-half --precision full"),
         (Situation(T4, 12.7, "sd1"), "--lowram --opt-sdp-attention"),
         (Situation(T4, 12.7, "sdxl", xformers=True), "--lowram --no-half-vae --xformers"),
+        (Situation(T4, 51, "sd1", queues=False), "--opt-sdp-attention --no-gradio-queue"),
         (Situation(T4, 51, "sdxl"), "--no-half-vae --opt-sdp-attention"),
         (Situation(L4, 53, "sdxl", xformers=True), "--no-half-vae --opt-sdp-attention"),
         (Situation(Card("RTX 2060", 6.0, 7.5), 32, "sd1"), "--medvram --opt-sdp-attention"),

@@ -37,6 +37,7 @@ def launch_webui(
     ui: str = "",
     flags: str = "",
     root: str = "",
+    port: int = 0,
     paid_units: bool = False,
     save: SaveCkpt | None = None,
 ) -> WebUI:
@@ -45,21 +46,24 @@ def launch_webui(
     model: a session's name ("cup", "cup@unet-000500", "cup@base"), a path, a family, OWNER/NAME on the hub or a link; ""
     what is there. tunnel: a name in TUNNELS, with its address if it has one of its own ("ngrok:my.ngrok.app"), several
     in the order to try, or "auto". ui: "a1111", "forge" or "studio"; "" the first that is installed and runs the model,
-    else the studio. flags: for AUTOMATIC1111 or Forge. root: what `home()` gives, if "". paid_units: needed on Colab.
+    else the studio. flags: for AUTOMATIC1111 or Forge. root: what `home()` gives, if "". port: where the lock listens on
+    127.0.0.1, 0 for any: a named tunnel that is set up elsewhere leads to one port. paid_units: needed on Colab.
     save: writes a session's CKPT when it has none of its newest checkpoint.
     RecipeError for what cannot be had together, MachineError that says why it did not start.
     """
     need_paid_units(paid_units)
     need_tunnel(tunnel)
+    need_port(port)
     own_flags(flags)
-    one_of("ui", ui, "", STUDIO, *FLAVORS)
+    if ui:
+        one_of("ui", ui, STUDIO, *FLAVORS)
     home = Path(root).expanduser().resolve() if root else colab.home().resolve()
     chosen = find_model(model, home)
     installed = choose(chosen, ui)
 
     def start() -> WebUI:
-        plan = _flavor_plan(installed, chosen, home, flags, save) if installed else _studio_plan(chosen, home)
-        return WebUI(plan.title, plan.make, plan.ping, plan.kept / "logs" / "webui.log", tunnel)
+        plan = _flavor_plan(installed, chosen, home, flags, tunnel, save) if installed else _studio_plan(chosen, home)
+        return WebUI(plan.title, plan.make, plan.ping, plan.kept / "logs" / "webui.log", tunnel, port)
 
     return replace_current(start)
 
@@ -82,6 +86,12 @@ def need_tunnel(tunnel: str | list[str]) -> None:
         one_of("tunnel", name.partition(":")[0].strip(), "auto", *TUNNELS)
 
 
+def need_port(port: int) -> None:
+    """RecipeError for a port that no program of an ordinary user can listen at; 0 is any."""
+    if port and not 1024 <= port <= 65535:
+        raise RecipeError(f"port is {port}", "choose one from 1024 to 65535, or 0 for any that is free")
+
+
 def choose(chosen: Chosen, ui: str) -> Installed | None:
     """The installed web UI for the model, None for the studio; the choice is said. RecipeError for one that cannot run it."""
     if ui == STUDIO:
@@ -90,7 +100,9 @@ def choose(chosen: Chosen, ui: str) -> Installed | None:
         chosen.need(ui)
         if found := installing.find_installed(FLAVORS[ui]):
             return found
-        raise MachineError(f"{FLAVORS[ui].title} is not installed here", "run webui_install first, or choose ui=studio")
+        raise MachineError(
+            f"{FLAVORS[ui].title} is not installed here", f"run webui_install first with ui={ui}, or choose ui=studio"
+        )
     for flavor in FLAVORS.values():
         runs = chosen.family is None or flavor.name in chosen.family.web_uis
         if runs and (found := installing.find_installed(flavor)) and _card_fits(flavor.name):
@@ -119,11 +131,16 @@ def _studio_plan(chosen: Chosen, root: Path) -> Plan:
     return Plan(server.title, make, server.ping, root / "WebUI" / STUDIO)
 
 
-def _flavor_plan(installed: Installed, chosen: Chosen, root: Path, flags: str, save: SaveCkpt | None) -> Plan:
+def _flavor_plan(
+    installed: Installed, chosen: Chosen, root: Path, flags: str, tunnel: str | list[str], save: SaveCkpt | None
+) -> Plan:
     """Everything that the web UI needs is laid out and its flags are chosen; both are said."""
+    from fsd.webui.tunnels import first_kind
+
     flavor = installed.flavor
     report.say(f"web UI: {flavor.title} {flavor.version}")
-    now = situation(chosen.family.layout if chosen.family else "", installed.python.parent.parent)
+    layout = chosen.family.layout if chosen.family else ""
+    now = situation(layout, installed.python.parent.parent, first_kind(tunnel).queues)
     ours, lines = chosen_flags(now, flavor.name, flags)
     for line in lines:
         report.say(f"  {line}")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from fsd.data import session as sessions
 from fsd.data.session import Session
-from fsd.errors import FsdError, RecipeError, SessionError
+from fsd.errors import DownloadError, FsdError, RecipeError, SessionError
 from fsd.families import FAMILIES, family_from, get_family
 from fsd.families.family import ModelFamily
 from fsd.families.rules import need_web_ui
@@ -19,6 +20,8 @@ from fsd.weights.base_folder import base_fingerprint
 from fsd.weights.base_model import REPOSITORY, find_base_model
 from fsd.weights.checkpoint import STAGES, list_checkpoints
 from fsd.weights.detect import detect, require_model
+from fsd.weights.hub import hub_file
+from fsd.weights.parts import read_json
 
 SaveCkpt = Callable[[Session, str], Path]
 """Writes a session's trained model, at a saved step or "" for the newest, as one file."""
@@ -68,8 +71,9 @@ def find_model(spec: str, root: Path) -> Chosen:
         if REPOSITORY.fullmatch(spec):
             raise
         known = ", ".join(one.name for one in sessions.list_sessions(root)) or "none yet"
+        what = fault.message.replace("no base model", "no model")
         hint = f"name a session ({known}), a path, a link, OWNER/NAME on the hub, or one of: {', '.join(FAMILIES)}"
-        raise RecipeError(f"there is no model {spec!r}: {fault.message}", hint) from None
+        raise RecipeError(what, hint) from None
     return Chosen(spec, family_of(folder), folder, base=spec)
 
 
@@ -89,7 +93,7 @@ def model_file(chosen: Chosen, folder: Path, dtype: str | None, save: SaveCkpt) 
     dtype: of a folder that is converted, None as stored. save: called when a session has no CKPT of its newest checkpoint.
     """
     source = _session_file(chosen, save) if chosen.session and chosen.step != "base" else chosen.path
-    source = source or find_base_model(chosen.base)
+    source = source or _single_file(chosen.base) or find_base_model(chosen.base)
     if source.is_dir():
         made = _converted(source, folder, f"{_stem(chosen.spec)}-{base_fingerprint(source)[:8]}", dtype)
     elif _opens(source):
@@ -98,6 +102,20 @@ def model_file(chosen: Chosen, folder: Path, dtype: str | None, save: SaveCkpt) 
         made = _converted(source, folder, source.stem, None)
     _write_sidecar(made, chosen)
     return made
+
+
+def _single_file(base: str) -> Path | None:
+    """The downloaded file that a family's base folder was made from, so that nothing is converted back."""
+    if base not in FAMILIES:
+        return None
+    record = find_base_model(base) / "fsd.json"
+    made_from = read_json(record).get("made_from") if record.is_file() else None
+    for source in FAMILIES[base].sources:
+        if made_from and source.file:
+            with suppress(DownloadError):  # it came from another source, or is gone from the cache
+                if (file := hub_file(source, True)).name == made_from:
+                    return file
+    return None
 
 
 def lora_files(session: Session, folder: Path) -> list[Path]:

@@ -8,6 +8,7 @@ import html
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from fsd.errors import FsdError, MachineError
@@ -15,6 +16,9 @@ from fsd.runtime import report
 from fsd.webui.lock.process import start_proxy
 from fsd.webui.server import Server, headers_of, status_of
 from fsd.webui.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from fsd.webui.tunnels import Watch
 
 _LOOPBACK = ("127.0.0.1", "localhost")
 _PAST_REMINDERS = {"ngrok-skip-browser-warning": "1", "bypass-tunnel-reminder": "1", "Accept": "application/json"}
@@ -36,14 +40,14 @@ class WebUI:
     """
 
     def __init__(
-        self, title: str, make: Callable[[int], Server], ping: str, log: Path, tunnel: str | list[str]
+        self, title: str, make: Callable[[int], Server], ping: str, log: Path, tunnel: str | list[str], port: int = 0
     ) -> None:
         self.title = title
         self.url = self.login_link = ""
         self._ping = ping
         self._showing = threading.Lock()
-        self._watch: object | None = None
-        self._proxy = start_proxy(title)
+        self._watch: Watch | None = None
+        self._proxy = start_proxy(title, port)
         self._supervisor = Supervisor(make, log, self._at_port)
         atexit.register(self.stop)
         try:
@@ -68,10 +72,18 @@ class WebUI:
         """Whether it was neither stopped nor died for good."""
         return not self._supervisor.ended.is_set()
 
+    @property
+    def fault(self) -> Exception | None:
+        """Why nobody can reach it any more: its tunnel was given up; None while there is one, or another is tried."""
+        return self._watch.fault if self._watch else None
+
     def new_login_link(self) -> str:
         """Another link that logs in whoever opens it first, once and within a day."""
         if not self.running:
             raise MachineError(f"{self.title} does not run any more", "launch it again")
+        if self.fault:
+            why = str(self.fault).partition("\n")[0]
+            raise MachineError(f"the tunnel of {self.title} was given up: {why}", "launch it again")
         self.login_link = f"{self.url.rstrip('/')}{self._proxy.login_path()}"
         return Shown(self.login_link)
 
@@ -93,7 +105,7 @@ class WebUI:
         """Close the tunnel, end the web UI with everything that it started, and the lock last."""
         atexit.unregister(self.stop)
         if self._watch is not None:
-            self._watch.close()  # type: ignore[attr-defined]
+            self._watch.close()
         self._supervisor.stop()
         self._proxy.stop()
 
@@ -104,11 +116,15 @@ class WebUI:
         self.stop()
 
     def __repr__(self) -> str:
-        return f"<{self.title} at {self.url}, {'running' if self.running else 'stopped'}>"
+        how = ("without its tunnel" if self.fault else "running") if self.running else "stopped"
+        return f"<{self.title} at {self.url}, {how}>"
 
     def _repr_html_(self) -> str:
         if not self.running:
             return f"<p>{html.escape(self.title)} was stopped.</p>"
+        if self.fault:
+            why = html.escape(str(self.fault)).replace("\n", "<br>")
+            return f"<p>{html.escape(self.title)} runs, but its tunnel was given up: {why}<br>Launch it again.</p>"
         link, title = html.escape(self.login_link, quote=True), html.escape(self.title)
         return (
             f'<p><a href="{link}" target="_blank" rel="noopener noreferrer"><b>Open {title}</b></a> '

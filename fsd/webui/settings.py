@@ -28,13 +28,14 @@ class Card:
 class Situation:
     """What the choice depends on. card: None without a GPU. host_gb: main memory. layout: of the model, "" if unknown.
 
-    xformers: whether the web UI's environment has it.
+    xformers: whether the web UI's environment has it. queues: whether the tunnel carries Gradio's websockets.
     """
 
     card: Card | None
     host_gb: float
     layout: str = ""
     xformers: bool = False
+    queues: bool = True
 
 
 @dataclass(frozen=True)
@@ -74,12 +75,13 @@ CHOICES = (
            "faster on a card before Ampere, and it saves memory"),
     Choice(("--opt-sdp-attention",), _on_card(lambda now, card: not (now.xformers and card.compute < 8)),
            "PyTorch's own attention is the fastest that this card and this environment have"),
+    Choice(("--no-gradio-queue",), lambda now: not now.queues, "Colab's own proxy loses the websockets of the queue"),
 )  # fmt: skip
 """In this order. Memory bounds are what users of each size report, with room for a ControlNet; not measured here."""
 
 UNDERSTOOD = {
     "a1111": {"--use-cpu", "--skip-torch-cuda-test", "--no-half", "--lowvram", "--medvram", "--medvram-sdxl", "--lowram",
-              "--no-half-vae", "--upcast-sampling", "--xformers", "--opt-sdp-attention"},
+              "--no-half-vae", "--upcast-sampling", "--xformers", "--opt-sdp-attention", "--no-gradio-queue"},
     "forge": {"--always-cpu", "--skip-torch-cuda-test", "--xformers"},
 }  # fmt: skip
 """Which of them a flavor knows; Forge settles the rest by itself."""
@@ -118,11 +120,11 @@ _GROUPS = (
 )
 
 
-def situation(layout: str = "", environment: Path | None = None) -> Situation:
-    """This machine as it is now. environment: the folder of the web UI's Python environment."""
+def situation(layout: str = "", environment: Path | None = None, queues: bool = True) -> Situation:
+    """This machine as it is now. environment: the folder of the web UI's Python environment. queues: of the tunnel."""
     found = list(environment.glob("lib/*/site-packages/xformers")) if environment else []
     host_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return Situation(find_card(), host_bytes / GB, layout, bool(found))
+    return Situation(find_card(), host_bytes / GB, layout, bool(found), queues)
 
 
 def find_card() -> Card | None:

@@ -16,11 +16,11 @@ from fsd.webui.tunnels.pace import PATIENT, Pace
 from fsd.webui.tunnels.tunnel import Lock, TunnelKind
 from fsd.webui.tunnels.watch import Choice, Watch, none_of
 
-__all__ = ["AUTO", "TUNNELS", "Lock", "Pace", "TunnelKind", "Watch", "keep_open"]
+__all__ = ["AUTO", "TUNNELS", "Lock", "Pace", "TunnelKind", "Watch", "first_kind", "keep_open"]
 
 _KINDS = (
     TunnelKind(
-        "colab", "Colab's own port proxy", local.colab_proxy, reachable=False,
+        "colab", "Colab's own port proxy", local.colab_proxy, reachable=False, queues=False,
         notes=(
             "Only you can open it: in the browser that shows this notebook, while the notebook's page stays open.",
             "It shows an error 403? Allow third-party cookies for it, switch ad blockers off for it, or use another "
@@ -93,6 +93,11 @@ def need_lock(lock: Lock) -> None:
             return
         raise MachineError(f"what listens at port {port} lets strangers in: no tunnel is opened", "start fsd's proxy")
     raise MachineError("a tunnel opens only onto fsd's lock, not onto a bare port", "pass what start_proxy returns")
+
+
+def first_kind(wanted: str | list[str]) -> TunnelKind:
+    """The kind that `keep_open` tries first, whether or not it opens; MachineError for an unknown name."""
+    return TUNNELS[_asked(wanted)[0][0]]
 
 
 def _asked(wanted: str | list[str]) -> list[tuple[str, str]]:

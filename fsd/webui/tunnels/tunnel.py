@@ -36,6 +36,7 @@ class TunnelKind:
     prepare: port and asked-for address ("" for any) -> the opener. Called on the caller's thread, since only there may a
     notebook's page be asked for tokens; MachineError when it cannot work on this machine. notes: quotas and quirks,
     shown with the address. public: the address leads to other machines. reachable: it can be tried from here.
+    queues: it carries the websockets of an old Gradio's queue.
     """
 
     name: str
@@ -44,6 +45,7 @@ class TunnelKind:
     notes: tuple[str, ...] = field(default=())
     public: bool = True
     reachable: bool = True
+    queues: bool = True
 
 
 class Lock(Protocol):
