@@ -305,6 +305,34 @@ def test_a_large_answer_waits_for_a_slow_reader_and_breaks_off_when_its_source_d
     assert ask(proxy, "/", headers={"Cookie": cookie}).body == SECRET_PAGE
 
 
+def test_logging_out_ends_a_large_answer_too(proxy: ProxyProcess, cookie: str) -> None:
+    with closing(http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=PATIENCE_S)) as connection:
+        connection.request("GET", f"/test/big?bytes={64 * 2**20}", headers={"Cookie": cookie})
+        answer = connection.getresponse()
+        assert answer.read(256) == bytes(range(256))
+        ask(proxy, "/fsd/logout", "POST", headers=own(proxy, cookie))
+        with pytest.raises((http.client.IncompleteRead, ConnectionError)):
+            answer.read()
+
+
+def test_an_answer_that_only_names_a_size_ends_at_once(proxy: ProxyProcess, cookie: str) -> None:
+    head = b"HTTP/1.1 304 Not Modified\r\nContent-Length: 10000000\r\n\r\n"
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        proxy.set_upstream(server.getsockname()[1])
+        answering = threading.Thread(target=_answer_once, args=(server, head), daemon=True)
+        answering.start()
+        answer = ask(proxy, "/file.png", headers={"Cookie": cookie, "If-None-Match": '"it"'})
+        answering.join(PATIENCE_S)
+    assert (answer.status, answer.body) == (304, b"")
+
+
+def _answer_once(server: socket.socket, answer: bytes) -> None:
+    connection, _ = server.accept()
+    with closing(connection):
+        connection.recv(65536)
+        connection.sendall(answer)
+
+
 def test_a_body_is_only_asked_for_once_its_sender_is_known(proxy: ProxyProcess, cookie: str) -> None:
     lines = (
         f"POST /test/upload HTTP/1.1\r\nHost: 127.0.0.1:{proxy.port}\r\nContent-Length: 4\r\nExpect: 100-continue\r\n"
