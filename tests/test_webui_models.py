@@ -217,8 +217,9 @@ def test_the_file_that_a_family_came_as_is_used_itself(
     folder = desk.root / "folder"
     shutil.copytree(micro_model, folder)
     write_json(folder / "fsd.json", {"family": "sd15", "made_from": single_file.name})
-    monkeypatch.setattr("fsd.webui.models.find_base_model", lambda spec: folder)
-    monkeypatch.setattr("fsd.webui.models.hub_file", lambda source, offline: single_file)
+    for module in ("models", "single_file"):
+        monkeypatch.setattr(f"fsd.webui.{module}.find_base_model", lambda spec: folder)
+    monkeypatch.setattr("fsd.webui.single_file.hub_file", lambda source, offline: single_file)
     sources = tuple(source for source in FAMILIES["sd15"].sources if source.file)
     monkeypatch.setitem(FAMILIES, "sd15", replace(FAMILIES["sd15"], sources=sources))
     made = model_file(find_model("sd15", desk.root), desk.checkpoints, "fp16", no_save)

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from fsd.data import session as sessions
 from fsd.data.session import Session
-from fsd.errors import DownloadError, FsdError, RecipeError, SessionError
+from fsd.errors import FsdError, RecipeError, SessionError
 from fsd.families import FAMILIES, family_from, get_family
 from fsd.families.family import ModelFamily
 from fsd.families.rules import need_web_ui
 from fsd.runtime import report
 from fsd.webui.desk import put
+from fsd.webui.single_file import family_file, opens
 from fsd.weights.base_folder import base_fingerprint
 from fsd.weights.base_model import REPOSITORY, find_base_model
 from fsd.weights.checkpoint import STAGES, list_checkpoints
 from fsd.weights.detect import detect, require_model
-from fsd.weights.hub import hub_file
-from fsd.weights.parts import read_json
 
 SaveCkpt = Callable[[Session, str], Path]
 """Writes a session's trained model, at a saved step or "" for the newest, as one file."""
@@ -93,29 +90,15 @@ def model_file(chosen: Chosen, folder: Path, dtype: str | None, save: SaveCkpt) 
     dtype: of a folder that is converted, None as stored. save: called when a session has no CKPT of its newest checkpoint.
     """
     source = _session_file(chosen, save) if chosen.session and chosen.step != "base" else chosen.path
-    source = source or _single_file(chosen.base) or find_base_model(chosen.base)
+    source = source or family_file(chosen.base) or find_base_model(chosen.base)
     if source.is_dir():
         made = _converted(source, folder, f"{_stem(chosen.spec)}-{base_fingerprint(source)[:8]}", dtype)
-    elif _opens(source):
+    elif opens(source):
         made = put(source, folder, source.name)
     else:
         made = _converted(source, folder, source.stem, None)
     _write_sidecar(made, chosen)
     return made
-
-
-def _single_file(base: str) -> Path | None:
-    """The downloaded file that a family's base folder was made from, so that nothing is converted back."""
-    if base not in FAMILIES:
-        return None
-    record = find_base_model(base) / "fsd.json"
-    made_from = read_json(record).get("made_from") if record.is_file() else None
-    for source in FAMILIES[base].sources:
-        if made_from and source.file:
-            with suppress(DownloadError):  # it came from another source, or is gone from the cache
-                if (file := hub_file(source, True)).name == made_from:
-                    return file
-    return None
 
 
 def lora_files(session: Session, folder: Path) -> list[Path]:
@@ -163,18 +146,6 @@ def _is_model(file: Path) -> bool:
         return detect(file).kind == "model"
     except FsdError:
         return False
-
-
-def _opens(file: Path) -> bool:
-    """Whether the web UI's safe unpickler takes the file: all .safetensors, and the ZIPs with the entries that it knows."""
-    if file.suffix == ".safetensors":
-        return True
-    try:
-        names = [name.partition("/")[2] for name in zipfile.ZipFile(file).namelist()]
-    except (OSError, zipfile.BadZipFile):
-        return False
-    known = ("data.pkl", "byteorder", "version")
-    return all(name in known or name.startswith("data/") for name in names)
 
 
 def _converted(source: Path, folder: Path, stem: str, dtype: str | None) -> Path:
