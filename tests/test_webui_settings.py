@@ -10,6 +10,7 @@ import pytest
 from fsd.errors import MachineError, RecipeError
 from fsd.webui import settings
 from fsd.webui.settings import Card, Situation, chosen_flags, find_card, first_settings, own_flags
+from fsd.webui.tunnels import TUNNELS, first_kind
 
 T4 = Card("Tesla T4", 15.0, 7.5)
 L4 = Card("NVIDIA L4", 22.5, 8.9)
@@ -103,3 +104,11 @@ def test_the_card_is_what_the_driver_says(tmp_path: Path, monkeypatch: pytest.Mo
 def test_settings_that_the_model_needs() -> None:
     assert first_settings(Situation(T4, 12, "sd2")) == {"upcast_attn": True}
     assert first_settings(Situation(None, 12, "sd2")) == {}
+
+
+def test_only_colabs_proxy_cannot_carry_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [kind.name for kind in TUNNELS.values() if not kind.queues] == ["colab"]
+    assert first_kind("auto").queues
+    monkeypatch.setattr("fsd.runtime.colab.in_colab", lambda: True)
+    assert not first_kind("auto").queues
+    assert first_kind(["ngrok:my.ngrok.app", "colab"]).queues
