@@ -122,14 +122,16 @@ def draw_studio(destination: Path, root: Path, model: str, prompt: str) -> Path:
     ):
         page.goto(studio.login_link)
         wait_for_form(page)
-        generate(page, prompt, images=4, seed=1)
-        page.screenshot(path=destination)
+        generate(page, prompt, images=4, seed=0)
+        page.mouse.move(0, 0)
+        page.evaluate("document.activeElement.blur(); scrollTo(0, 0)")
+        page.screenshot(path=destination, animations="disabled")
     return destination
 
 
 def main() -> None:
     destination, *rest = sys.argv[1:]
-    root, model, prompt = [*rest, *("", "tiny", "a photo of a strawberry on a blue background")[len(rest) :]]
+    root, model, prompt = [*rest, *("", "tiny", "a photo of a butterfly")[len(rest) :]]
     with tempfile.TemporaryDirectory() as folder:
         draw_studio(Path(destination), Path(root or folder), model, prompt)
 

@@ -136,13 +136,13 @@ def test_paint_follow_and_stop(webui: Any, chromium: Any, shots: Path, tmp_path:
         far = ImageChops.difference(after.convert("RGB"), before.convert("RGB")).crop((56, 0, 64, 64))
         assert max(band[1] for band in far.getextrema() if isinstance(band, tuple)) <= 2  # the stroke was on the left
 
-        page.locator("#mode").get_by_text("Text to image").click()
+        page.locator("#mode label", has_text="Text to image").click()
         page.locator("#control-box button").first.click()
         page.locator("#control input").click()
         page.get_by_role("option", name="canny").click()
         page.locator("#control-image input[type=file]").set_input_files(tmp_path / "follow.png")
         expect(page.locator("#control-image img")).to_be_visible()
-        page.locator("#preprocessor").get_by_text("Find edges").click()
+        page.locator("#preprocessor label", has_text="Find edges").click()
         browser.generate(page, PROMPT, steps=2, seed=23)
         expect(page.locator("#seen img").first).to_be_visible()
         page.screenshot(path=shots / "desk-control.png", full_page=True)

@@ -58,6 +58,7 @@ footer { display: none !important; }
 #seed-row button:last-child { margin-right: 12px; margin-left: 6px; }
 .head input[type=number] { width: 56px !important; min-width: 0 !important; }
 #settings .head { flex-wrap: nowrap; }
+.dark input[type=range] { --neutral-200: var(--neutral-600); }
 
 #preview, #pictures { height: min(66vh, 640px) !important; }
 #pictures .preview::before { opacity: 1; background: var(--block-background-fill); }
@@ -133,4 +134,5 @@ def theme() -> Any:
         block_title_text_color="*neutral_700",
         block_info_text_color="*neutral_500",
         input_placeholder_color="*neutral_500",
+        input_placeholder_color_dark="*neutral_400",
     )
