@@ -103,7 +103,7 @@ def test_the_form_becomes_a_job(tmp_path: Path) -> None:
     ).job(tmp_path)  # fmt: skip
     assert (job.model, job.prompt, job.mode, job.init_image) == ("cup", "a cup", "img2img", picture)
     assert (job.steps, job.guidance, job.seed, job.images, job.width_px, job.height_px) == (3, 5.0, 7, 2, 96, 64)
-    assert (job.sampler, job.lora[0].weight, job.controls[0].mode) == ("Euler a", 0.5, "canny")
+    assert (job.sampler, job.lora[0].weight, job.controls[0].preprocessor) == ("Euler a", 0.5, "canny")
     plain = form(init_image=picture, sampler=OWN_SAMPLER, seed=None).job(tmp_path)
     assert (plain.init_image, plain.sampler, plain.seed, plain.controls) == ("", "", -1, ())
 

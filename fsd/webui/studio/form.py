@@ -85,8 +85,7 @@ class Form:
         if not self.control_image:
             raise RecipeError("the ControlNet has no picture to follow", "add one, or choose no ControlNet")
         weight = _number("the ControlNet's weight", self.control_weight)
-        seen_as = self.control_mode or (self.preprocessor if self.preprocessor == "canny" else "")
-        return (Control(self.control, self.control_image, weight, self.preprocessor, mode=seen_as),)
+        return (Control(self.control, self.control_image, weight, self.preprocessor, mode=self.control_mode or ""),)
 
 
 def painted_mask(layers: list[str], folder: Path) -> str:

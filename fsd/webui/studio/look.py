@@ -92,6 +92,7 @@ footer { display: none !important; }
 #pairs .grid-container { grid-template-columns: 1fr 1fr !important; gap: 10px; }
 #big .image-container, #big .image-container > button, #big .image-frame { width: 100% !important; height: auto !important; }
 #big img { width: 100% !important; height: auto !important; max-height: 60vh; object-fit: contain !important; }
+#seen .thumbnail-item img { object-fit: contain !important; }
 #compare { max-width: 900px; margin: 0 auto; }
 #samples .grid-container { grid-template: none !important; grid-auto-rows: auto !important; }
 #samples .thumbnail-item, #samples .thumbnail-item img, #samples .gallery-item { height: auto !important;
