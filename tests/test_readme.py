@@ -22,7 +22,8 @@ def test_the_two_commands_are_one_line_each_and_what_ci_runs() -> None:
 
 
 def test_every_verb_it_names_exists() -> None:
-    named = set(re.findall(r"^fsd ([a-z-]+)", README, flags=re.MULTILINE)) | set(re.findall(r"`fsd ([a-z-]+)", README))
+    named = {word.replace("webui ", "webui-").replace("controlnet ", "controlnet-")
+             for word in re.findall(r"(?:^|`)fsd ((?:(?:webui|controlnet) )?[a-z-]+)", README, flags=re.MULTILINE)}  # fmt: skip
     assert len(named) > 8
     assert named <= set(fsd.__main__.verbs())
 
