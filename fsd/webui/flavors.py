@@ -165,7 +165,7 @@ FORGE = Flavor(
     ready=r"^Startup time: ",
     fatal=FORGE_FATAL,
     ping="/internal/ping",
-    unverified="Forge was never started for it: its pins, flags and log lines are read from its source",
+    unverified="Forge itself was not run: its pins, flags and log lines are read from its source",
 )
 
 FLAVORS = {flavor.name: flavor for flavor in (A1111, FORGE)}
