@@ -11,13 +11,11 @@ from yarl import URL
 
 from fsd.webui.lock.address import Address
 from fsd.webui.lock.headers import to_client, to_upstream
-from fsd.webui.lock.lane import pass_rest
 from fsd.webui.lock.request import Refused
 
 LARGEST_UPLOAD_BYTES = 4 * 2**30
 BUFFER_BYTES = 2**20
 """Per direction of a connection; where one side is slower, the other waits."""
-_LARGE_BYTES = 2**20
 _POOLED_S = 2.0
 """Shorter than a web UI keeps an idle connection (uvicorn: 5 s), so that none is used just as it closes."""
 _CONNECT_S = 10.0
@@ -80,11 +78,9 @@ async def _pass_back(request: web.BaseRequest, answer: aiohttp.ClientResponse) -
     for name, value in to_client(answer.headers.items()):
         response.headers.add(name, value)
     await response.prepare(request)
-    large = request.method != hdrs.METH_HEAD and (answer.content_length or 0) >= _LARGE_BYTES
     try:
-        if not (large and await pass_rest(answer, request, response)):
-            while chunk := await answer.content.readany():
-                await response.write(chunk)
+        while chunk := await answer.content.readany():
+            await response.write(chunk)
     except (aiohttp.ClientError, OSError):
         if request.transport:
             request.transport.abort()
