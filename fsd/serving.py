@@ -69,8 +69,8 @@ def webui_launch(
         ready_s = round(time.monotonic() - began, 1)
         how = f"password {running.password}" if show_password else "--show-password shows the password"
         report.say(f"programs log in to its API by HTTP Basic: user {running.user}, {how}")
-        report.say("Ctrl-C ends it")
         try:
+            report.say("Ctrl-C ends it")
             running.wait()
         except KeyboardInterrupt:
             report.say("stopping")

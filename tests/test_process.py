@@ -86,12 +86,7 @@ def test_a_kill_by_the_system_is_explained() -> None:
     assert "memory" in caught.value.hint
 
 
-PARENT = """
-import signal, sys
-from fsd.runtime.process import run_stage
-signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored in what a shell started in the background
-run_stage('child_stage', sys.argv[1])
-"""
+PARENT = "import sys; from fsd.runtime.process import run_stage; run_stage('child_stage', sys.argv[1])"
 
 
 def parent(tmp_path: Path, what: str = "wait") -> subprocess.Popen[str]:
