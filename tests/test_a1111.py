@@ -16,10 +16,12 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
+from benchmarks.random_models import random_model
 from loras import UNET, add_lora, save
 from micro import diffusers, make_folder, parts_of, torch
 
 from fsd.families import get_family
+from fsd.webui import sidecar
 from fsd.webui.flavors import A1111
 from fsd.webui.install import find_installed
 from fsd.webui.launch import launch_webui
@@ -27,6 +29,7 @@ from fsd.webui.running import WebUI
 from fsd.webui.sidecar import write_sidecar
 from fsd.weights.ckpt import save_ckpt
 from fsd.weights.lora_file import convert_lora
+from fsd.weights.parts import read_config
 from fsd.weights.tensors import SafetensorsFrame, Target, read_header
 
 np = pytest.importorskip("numpy")
@@ -56,14 +59,28 @@ class Client:
         with urlopen(Request(f"{self.url}{path}", content, headers), timeout=600) as answer:
             return json.load(answer)
 
+    def title(self, checkpoint: str) -> str:
+        """The whole name of a checkpoint file: of another one AUTOMATIC1111 says nothing, and keeps the model it has."""
+        (found,) = (
+            model["title"] for model in self.ask("/sdapi/v1/sd-models") if Path(model["filename"]).name == checkpoint
+        )
+        return str(found)
+
     def draw(self, checkpoint: str, **changed: Any) -> Any:
         """The picture as an array of 0..255, H x W x 3."""
+        (picture,) = self.draw_all(checkpoint, **changed)
+        return picture
+
+    def draw_all(self, checkpoint: str, **changed: Any) -> list[Any]:
+        """The picture, and what a ControlNet made of its own picture."""
         body = {
             "prompt": PROMPT, "seed": 1, "steps": STEPS, "cfg_scale": GUIDANCE, "width": PX, "height": PX,
             "sampler_name": "Euler", "scheduler": "Automatic",
-            "override_settings": {"sd_model_checkpoint": checkpoint}, "override_settings_restore_afterwards": False,
+            "override_settings": {"sd_model_checkpoint": self.title(checkpoint)}, "override_settings_restore_afterwards": False,
         }  # fmt: skip
-        return pixels(self.ask("/sdapi/v1/txt2img", body | changed)["images"][0])
+        answer = self.ask("/sdapi/v1/txt2img", body | changed)
+        assert Path(json.loads(answer["info"])["sd_model_name"]).name == Path(checkpoint).stem
+        return [pixels(image) for image in answer["images"]]
 
 
 def pixels(image: str) -> Any:
@@ -205,11 +222,46 @@ def test_a_lora_in_kohyas_form_does_what_it_does_in_diffusers(
 
 def test_controlnet_is_loaded_and_changes_the_picture(client: Client) -> None:
     assert "controlnet" in client.ask("/sdapi/v1/scripts")["txt2img"]
-    plain = client.draw("tiny.safetensors")
+    plain = client.draw("two.safetensors")
     unit = {"enabled": True, "module": "reference_only", "model": "None", "image": as_png(np.flip(plain, 1))}
-    guided = client.draw("tiny.safetensors", alwayson_scripts={"controlnet": {"args": [unit]}})
-    say(f"reference_only changes {apart(guided, plain)} of 255")
-    assert apart(guided, plain) > 20
+    guided, *_ = client.draw_all("two.safetensors", alwayson_scripts={"controlnet": {"args": [unit]}})
+    say(f"ControlNet's reference_only changes {apart(guided, plain)} of 255")
+    assert apart(guided, plain) > CLOSE
+    assert apart(client.draw("two.safetensors"), plain) == 0  # what is drawn twice is the same, so it was ControlNet
+
+
+@pytest.mark.slow
+def test_a_controlnet_file_guides_a_model_of_full_size(base: Path, tmp_path: Path) -> None:
+    """Random weights: the extension takes ControlNets of SD 1.5's own width alone."""
+    folder, file = random_model(tmp_path / "full", "sd15", "F16"), tmp_path / "full.safetensors"
+    save_ckpt(parts_of(folder), file, None)
+    configs = {name: read_config(folder / name) for name in ("unet", "vae", "text_encoder")}
+    configs = {name: {"norm_num_groups": 32, "layers_per_block": 2} | config for name, config in configs.items()}
+    tokenizer = sidecar._write_tokenizer(base, configs["text_encoder"], tmp_path / "tokenizer")
+    file.with_suffix(".yaml").write_text(sidecar._small(configs, tokenizer, "epsilon"))
+    controlnet = diffusers.ControlNetModel(cross_attention_dim=768)
+    for block in [*controlnet.controlnet_down_blocks, controlnet.controlnet_mid_block]:
+        torch.nn.init.normal_(block.weight, std=2.0)
+    controlnet.half().save_pretrained(tmp_path / "controlnet")
+    kept = tmp_path / "WebUI/models/ControlNet"
+    kept.mkdir(parents=True)
+    (tmp_path / "controlnet/diffusion_pytorch_model.safetensors").rename(kept / "control_v11p_sd15_random.safetensors")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FSD_WEBUI_HOME", HOME)
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        with launch_webui(str(file), "none", "a1111", root=str(tmp_path)) as running:
+            client, small = Client(running), {"width": 64, "height": 64, "steps": 2}
+            (model,) = client.ask("/controlnet/model_list")["model_list"]
+            picture = as_png(np.random.default_rng(0).integers(0, 256, (64, 64, 3)))
+            unit = {"enabled": True, "module": "none", "model": model, "image": picture}
+            plain = client.draw("full.safetensors", **small)
+            guided, *shown = client.draw_all(
+                "full.safetensors", **small, alwayson_scripts={"controlnet": {"args": [unit]}}
+            )
+            (Path(HOME) / "full.log").write_text(running.logs(400))
+    say(f"a ControlNet file changes {apart(guided, plain)} of 255")
+    assert len(shown) == 1  # no second picture: it was not loaded, though the answer says 200
+    assert apart(guided, plain) > CLOSE
 
 
 def as_png(array: Any) -> str:

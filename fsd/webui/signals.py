@@ -80,10 +80,11 @@ _FATAL = (
 )
 A1111_FATAL = (
     *_FATAL,
+    Fatal(r"Error loading script: controlnet\.py", "ControlNet did not load; the rest works", _AGAIN),
     Fatal(
-        r"Error (loading script|running process): .*controlnet\.py",
-        "ControlNet did not load; the rest works",
-        _AGAIN,
+        r"Error running process: .*controlnet\.py",
+        "ControlNet failed, so the picture was made without it",
+        "choose a ControlNet that fits the model: fsd controlnet-list shows them",
     ),
     Fatal(
         r"Cannot recognize the ControlModel",
