@@ -181,7 +181,12 @@ def test_what_there_is_not_is_said_with_what_there_is(
 def test_the_list_in_rows() -> None:
     shown = rows(list_controlnets("sdxl"))
     assert [len(row) for row in shown] == [len(HEAD)] * len(shown)
-    assert shown[0][1:3] == ["xinsir_union_promax_sdxl.safetensors", "2.51 GB"]
+    assert shown[0][:4] == [
+        "sdxl",
+        "canny, depth, openpose and 9 more",
+        "xinsir_union_promax_sdxl.safetensors",
+        "2.51 GB",
+    ]
     assert "softedge_hed (29.4 MB)" in rows(list_controlnets("sd21"))[2]
     assert len(list_controlnets()) == len(CONTROLNETS)
 

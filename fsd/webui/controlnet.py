@@ -19,7 +19,8 @@ from fsd.webui.own_controlnet import get_own, is_own
 from fsd.webui.placing import Item, cached, fetch, forget, need_room, place
 from fsd.weights.detect import detect
 
-HEAD = ["task", "file", "size", "preprocessor", "web UIs"]
+HEAD = ["family", "task", "file", "size", "preprocessor", "web UIs"]
+_SHOWN_TASKS = 3
 
 
 def list_controlnets(family: str = "") -> list[ControlNet]:
@@ -31,7 +32,8 @@ def rows(controlnets: Iterable[ControlNet]) -> list[list[str]]:
     """A row of texts for each ControlNet, under HEAD."""
     return [
         [
-            ", ".join(one.tasks),
+            one.family,
+            _some(one.tasks),
             one.name,
             human_bytes(one.size_bytes),
             _needs(one.preprocessor) if len(one.tasks) == 1 else "as for each task",
@@ -39,6 +41,12 @@ def rows(controlnets: Iterable[ControlNet]) -> list[list[str]]:
         ]
         for one in controlnets
     ]
+
+
+def _some(tasks: tuple[str, ...]) -> str:
+    """The first tasks, and how many more there are."""
+    shown = ", ".join(tasks[:_SHOWN_TASKS])
+    return shown if len(tasks) <= _SHOWN_TASKS else f"{shown} and {len(tasks) - _SHOWN_TASKS} more"
 
 
 def add_controlnet(what: str, family: str, folder: Path, annotators: Path | None = None, web_ui: str = "") -> Path:

@@ -92,7 +92,7 @@ _HINTS = (
     (r"(?i)could not (resolve|connect)|name or service|dns error|network is unreachable|temporary failure|"
      r"connection refused|failed to connect|timed out",
      "check the network, then run the installation again: it goes on where it stopped"),
-    (r"(?i)no space left", "free some disk space (about 10 GB are needed), then run the installation again"),
+    (r"(?i)no space left", "free some disk space (8 GB are needed), then run the installation again"),
     (r"(?i)hash mismatch|hashes? .*do(es)? not match", "a package is not the one that was pinned: run the installation "
      "again, and if it stays so, report it"),
     (r"(?i)could not read username|authentication failed|repository .*not found|not our ref",
