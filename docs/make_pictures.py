@@ -1,6 +1,6 @@
 """Draw the README's pictures: docs/tiny_base.png from the tiny base model, docs/demo.png from the demo's session.
 
-fsd demo && python docs/make_pictures.py
+fsd demo && python docs/make_pictures.py        (docs/studio.png: python tests/browser.py docs/studio.png)
 """
 
 from __future__ import annotations
