@@ -50,8 +50,8 @@ setup(
     package_data={
         "fsd.data": ["*.md", "models/*", "demo_photos/*"],
         "fsd.families.configs": ["*/*.json"],
+        "fsd.webui": ["guest/*.py", "locks/*"],
         "fsd.webui.tunnels": ["*.json"],
-        "fsd.webui.locks": ["*"],
     },
     install_requires=["tqdm>=4.66"],
     extras_require={

@@ -1,0 +1,21 @@
+"""What is installed is all that the package holds: no file is forgotten by setup.py."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+from unittest.mock import patch
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_every_file_of_the_package_is_installed() -> None:
+    with patch("setuptools.setup") as setup:
+        runpy.run_path(str(ROOT / "setup.py"))
+    given = setup.call_args.kwargs
+    installed = {path for package in given["packages"] for path in (ROOT / package.replace(".", "/")).glob("*.py")}
+    for package, patterns in given["package_data"].items():
+        assert package in given["packages"], f"{package} is no package, so its data are not installed"
+        installed |= {path for pattern in patterns for path in (ROOT / package.replace(".", "/")).glob(pattern)}
+    there = {path for path in (ROOT / "fsd").rglob("*") if path.is_file() and "__pycache__" not in path.parts}
+    assert sorted(str(path.relative_to(ROOT)) for path in there - installed) == []
