@@ -174,7 +174,6 @@ def stroke(page: Any) -> None:
     page.mouse.down()
     page.mouse.move(left, bottom, steps=8)
     page.mouse.up()
-    page.wait_for_timeout(500)  # the editor gives its layers to the page a moment after the stroke
 
 
 def test_everything_fits_a_phone(webui: Any, chromium: Any, shots: Path) -> None:
