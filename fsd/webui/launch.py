@@ -101,7 +101,8 @@ def choose(chosen: Chosen, ui: str) -> Installed | None:
         if found := installing.find_installed(FLAVORS[ui]):
             return found
         raise MachineError(
-            f"{FLAVORS[ui].title} is not installed here", f"run webui_install first with ui={ui}, or choose ui=studio"
+            f"{FLAVORS[ui].title} is not installed here",
+            f"run webui_install first with flavor={ui}, or choose ui=studio",
         )
     for flavor in FLAVORS.values():
         runs = chosen.family is None or flavor.name in chosen.family.web_uis
