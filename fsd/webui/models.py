@@ -54,7 +54,10 @@ def find_model(spec: str, root: Path) -> Chosen:
         return Chosen()
     path = Path(spec).expanduser()
     if path.is_file() or path.is_dir():
-        return Chosen(spec, family_of(path), path.resolve(), base=str(path.resolve()) if path.is_dir() else "")
+        base = str(path.resolve()) if path.is_dir() else ""
+        return Chosen(
+            str(path.absolute()), family_of(path), path.resolve(), base=base
+        )  # web UIs have a folder of their own
     name, _, step = spec.partition("@")
     if session := next((one for one in sessions.list_sessions(root) if one.name in (spec, name)), None):
         recipe = session.recipe()
