@@ -92,14 +92,24 @@ def full_files(root: Path, base: Path) -> Files:
     shutil.copytree(base / "tokenizer", folder / "tokenizer")
     save_ckpt(parts_of(folder), opened, None)
     write_full_sidecar(opened, folder)
+    full_controlnet(root / "controlnet")
+    listed = folder_of(root, "ControlNet") / "control_v11p_sd15_random.safetensors"
+    listed.symlink_to(root / "controlnet/diffusion_pytorch_model.safetensors")
+    return Files(root, opened, pipeline(folder), root / "controlnet")
+
+
+def full_controlnet(folder: Path) -> None:
+    """A random ControlNet of SD 1.5's size whose answers are as large as what it hears of its picture."""
     torch.manual_seed(0)
     network = diffusers.ControlNetModel(cross_attention_dim=768)
     for block in [*network.controlnet_down_blocks, network.controlnet_mid_block]:
         torch.nn.init.normal_(block.weight, std=0.5)
-    network.half().save_pretrained(root / "controlnet")
-    listed = folder_of(root, "ControlNet") / "control_v11p_sd15_random.safetensors"
-    listed.symlink_to(root / "controlnet/diffusion_pytorch_model.safetensors")
-    return Files(root, opened, pipeline(folder), root / "controlnet")
+    for layer in network.controlnet_cond_embedding.modules():
+        if isinstance(layer, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(layer.weight)
+            torch.nn.init.zeros_(layer.bias)
+    torch.nn.init.normal_(network.controlnet_cond_embedding.conv_out.weight, std=1.5)
+    network.half().save_pretrained(folder)
 
 
 def folder_of(root: Path, kind: str) -> Path:
