@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import json
 import os
@@ -32,6 +33,20 @@ def verb_of(cell: Any) -> str:
     title = re.match(r"#@title \d+\. (.*)", cell.source)
     assert title, cell.source
     return title[1].lower().replace(" ", "_")
+
+
+def check_form(cell: Any) -> None:
+    """Assert that each field of a cell is written as Colab's page reads it: a literal, and a form that fits it."""
+    for match in FIELD.finditer(cell.source):
+        value, form = ast.literal_eval(match["value"]), match["form"]
+        if form.startswith("["):
+            choices, _, more = form.partition("]")
+            assert value in json.loads(choices + "]")
+            assert more in ("", " {allow-input: true}")
+        else:
+            kind = re.fullmatch(r'\{type:"(\w+)"(, placeholder:"[^"]+")?\}', form)
+            assert kind, form
+            assert type(value) is {"string": str, "integer": int, "boolean": bool, "raw": type(None)}[kind[1]]
 
 
 def filled(cell: Any, **values: Any) -> Any:

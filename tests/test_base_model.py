@@ -6,17 +6,15 @@ import hashlib
 import json
 import shutil
 import sys
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-from urllib.parse import urlparse
 
 import pytest
 from bad_server import BadServer, bad_server, file, page, redirect, status
+from hub_stand_in import Hub, constants, hub_server
 
 from fsd import models
 from fsd.errors import DownloadError, FsdError, MachineError, RecipeError, WeightsError
@@ -28,8 +26,7 @@ from fsd.weights.base_folder import base_fingerprint, check_folder
 from fsd.weights.base_model import find_base_model
 from fsd.weights.links import Link, find_file, is_link, read_link
 
-constants = pytest.importorskip("huggingface_hub.constants")
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
+REPOSITORY = "owner/name"
 EMPTY_WEIGHTS = b"\x02\0\0\0\0\0\0\0{}"
 
 
@@ -47,89 +44,10 @@ def make_folder(folder: Path) -> Path:
     return folder
 
 
-class Hub(BaseHTTPRequestHandler):
-    """As much of the hub as a download needs."""
-
-    folder: Path
-    status: int
-    code: str
-    asked: list[str]
-    methods: list[tuple[str, str]]
-    tokens: set[str]
-
-    def do_GET(self) -> None:
-        path = urlparse(self.path).path
-        self.asked.append(path)
-        self.methods.append((self.command, path))
-        self.tokens.add(self.headers.get("Authorization", ""))
-        if self.status != 200:
-            self.answer(b"{}", self.status, {"X-Error-Code": self.code} if self.code else {})
-        elif path == "/api/models/owner/name/revision/main":
-            self.answer(json.dumps({"id": "owner/name", "sha": COMMIT, "siblings": []}).encode())
-        elif path == f"/api/models/owner/name/tree/{COMMIT}":
-            files = [file for file in sorted(self.folder.rglob("*")) if file.is_file()]
-            names = [(str(file.relative_to(self.folder)), file.stat().st_size) for file in files]
-            rows = [{"type": "file", "path": name, "size": size, "oid": "0" * 40} for name, size in names]
-            self.answer(json.dumps(rows).encode())
-        elif path.startswith(f"/owner/name/resolve/{COMMIT}/"):
-            self.send(self.folder / path.removeprefix(f"/owner/name/resolve/{COMMIT}/"))
-        elif path.startswith("/owner/name/resolve/main/"):
-            self.send(self.folder / path.removeprefix("/owner/name/resolve/main/"))
-        else:
-            self.answer(b"{}", 404, {"X-Error-Code": "RevisionNotFound"})
-
-    do_HEAD = do_GET
-
-    def send(self, file: Path) -> None:
-        if not file.is_file():
-            self.answer(b"{}", 404, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": COMMIT})
-            return
-        self.answer(file.read_bytes(), 200, {"ETag": f'"{abs(hash(str(file)))}"', "X-Repo-Commit": COMMIT})
-
-    def answer(self, body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> None:
-        self.send_response(status)
-        for name, value in {
-            "Content-Length": str(len(body)),
-            "Content-Type": "application/json",
-            **(headers or {}),
-        }.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Hub]]:
-    handler = type(
-        "OneHub",
-        (Hub,),
-        {
-            "folder": make_folder(tmp_path / "hub"),
-            "status": 200,
-            "code": "",
-            "asked": [],
-            "methods": [],
-            "tokens": set(),
-        },
-    )
-    running = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=running.serve_forever, args=(0.02,), daemon=True).start()
-    address = f"http://127.0.0.1:{running.server_port}"
-    monkeypatch.setattr(constants, "ENDPOINT", address)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}")
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    monkeypatch.delenv("HF_TOKEN", raising=False)
-    yield handler
-    running.shutdown()
-    running.server_close()
+    make_folder(tmp_path / "hub" / REPOSITORY)
+    yield from hub_server(tmp_path / "hub", tmp_path / "cache", monkeypatch)
 
 
 def test_only_what_is_needed_is_fetched_and_only_once(server: type[Hub]) -> None:
@@ -162,7 +80,7 @@ def test_a_download_that_was_cut_goes_on(server: type[Hub]) -> None:
     ],
 )
 def test_the_hubs_refusals_say_what_to_do(server: type[Hub], status: int, code: str, says: str, hint: str) -> None:
-    server.status, server.code = status, code
+    server.refused["owner"] = (status, code)
     with pytest.raises(DownloadError) as caught:
         find_base_model("owner/name")
     assert says in caught.value.message
@@ -170,7 +88,6 @@ def test_the_hubs_refusals_say_what_to_do(server: type[Hub], status: int, code: 
 
 
 def test_what_is_gone_names_its_mirrors(server: type[Hub]) -> None:
-    server.status, server.code = 404, "RepoNotFound"
     for gone, family in [("runwayml/stable-diffusion-v1-5", "sd15"), ("stabilityai/stable-diffusion-2-1", "sd21")]:
         with pytest.raises(DownloadError) as caught:
             find_base_model(gone)
@@ -182,11 +99,11 @@ def test_no_space_for_the_hub(server: type[Hub], monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     with pytest.raises(MachineError, match=r"no space in .*owner/name needs .*, and 1\.0 KB are free"):
         find_base_model("owner/name")
-    assert not any("/resolve/" in path and method == "GET" for method, path in server.methods)
+    assert not any("/resolve/" in path and method == "GET" for method, path in server.asked)
 
 
 def test_variants_are_taken_where_there_is_nothing_else(server: type[Hub]) -> None:
-    for weights in server.folder.rglob("*.safetensors"):
+    for weights in (server.folder / REPOSITORY).rglob("*.safetensors"):
         if ".fp16." not in weights.name:
             weights.unlink()
     folder = find_base_model("owner/name")
@@ -194,7 +111,7 @@ def test_variants_are_taken_where_there_is_nothing_else(server: type[Hub]) -> No
 
 
 def test_a_repository_without_a_folder_says_how_to_name_its_file(server: type[Hub]) -> None:
-    for path in server.folder.iterdir():
+    for path in (server.folder / REPOSITORY).iterdir():
         if path.is_dir():
             shutil.rmtree(path)
     with pytest.raises(WeightsError, match="not a whole Diffusers model") as caught:
@@ -206,14 +123,14 @@ def test_the_token_reaches_the_hub_and_no_error(server: type[Hub], monkeypatch: 
     monkeypatch.setenv("HF_TOKEN", "hf_private0123")
     find_base_model("owner/name")
     assert "Bearer hf_private0123" in server.tokens
-    server.status, server.code = 403, "GatedRepo"
+    server.refused["owner"] = (403, "GatedRepo")
     with pytest.raises(DownloadError) as caught:
         find_base_model("owner/other")
     assert "hf_private0123" not in f"{caught.value}{caught.value.__cause__!r}"
 
 
 def test_a_file_of_the_hub_is_verified(server: type[Hub]) -> None:
-    content = (server.folder / "v1-5-pruned.ckpt").read_bytes()
+    content = ((server.folder / REPOSITORY) / "v1-5-pruned.ckpt").read_bytes()
     right = RemoteFile("v1-5-pruned.ckpt", len(content), hashlib.sha256(content).hexdigest())
     found = hub.hub_file(Source("owner/name", file=right))
     assert found.read_bytes() == content

@@ -9,12 +9,9 @@ import os
 import pickle
 import re
 import shutil
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 import pytest
 
@@ -22,6 +19,7 @@ pytest.importorskip("diffusers")
 
 import bad_server
 from controlnets import KINDS, narrow, outline
+from hub_stand_in import Hub, hub_server
 from sparse import sparse_file
 
 from fsd.errors import DownloadError, FsdError, MachineError, RecipeError, WeightsError
@@ -35,8 +33,6 @@ from fsd.webui.controlnet import HEAD, add_controlnet, check_controlnet, list_co
 from fsd.weights import links
 from fsd.weights.detect import detect
 
-constants = pytest.importorskip("huggingface_hub.constants")
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 FAMILY = {"sd1": "sd15", "sd2": "sd21", "sdxl": "sdxl", "sd35-large": "sd35-large", "flux": "flux-dev", "tiny": "tiny"}
 LORA = {"lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k.lora_down.weight": (4, 768)}
 MODEL = {
@@ -332,56 +328,9 @@ def test_a_copy_is_read_back_before_it_gets_its_name(tmp_path: Path, monkeypatch
 # --- from the hub ----------------------------------------------------------------------------------------------------
 
 
-class Hub(BaseHTTPRequestHandler):
-    """As much of the hub as single files need: below `folder` they lie as OWNER/NAME/FILE. refused: a status by owner."""
-
-    folder: Path
-    refused: dict[str, tuple[int, str]]
-    asked: list[tuple[str, str]]
-
-    def do_GET(self) -> None:
-        path = unquote(urlsplit(self.path).path).lstrip("/")
-        self.asked.append((self.command, path))
-        repository, _, file = path.partition(f"/resolve/{COMMIT if COMMIT in path else 'main'}/")
-        status, code = self.refused.get(repository.split("/")[0], (200, ""))
-        found = self.folder / repository / file
-        if status != 200 or not found.is_file():
-            self.answer(b"", status if status != 200 else 404, {"X-Error-Code": code or "EntryNotFound"})
-        else:
-            content = found.read_bytes()
-            self.answer(content, 200, {"ETag": f'"{hashlib.sha256(content).hexdigest()}"'})
-
-    do_HEAD = do_GET
-
-    def answer(self, body: bytes, status: int, headers: dict[str, str]) -> None:
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), "X-Repo-Commit": COMMIT, **headers}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Hub]]:
-    handler = type("OneHub", (Hub,), {"folder": tmp_path / "hub", "refused": {}, "asked": []})
-    running = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=running.serve_forever, args=(0.02,), daemon=True).start()
-    address = f"http://127.0.0.1:{running.server_port}"
-    monkeypatch.setattr(constants, "ENDPOINT", address)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}")
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    for name in ("NO_PROXY", "no_proxy"):
-        monkeypatch.setenv(name, "127.0.0.1")
-    for name in ("HF_HUB_OFFLINE", "HF_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
-    yield handler
-    running.shutdown()
-    running.server_close()
+    yield from hub_server(tmp_path / "hub", tmp_path / "cache", monkeypatch)
 
 
 def offer(hub: type[Hub], repository: str, name: str) -> Path:

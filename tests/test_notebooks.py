@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import inspect
-import json
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +12,7 @@ from typing import Any
 import nbformat
 import pytest
 from IPython.core.inputtransformer2 import TransformerManager
-from notebook_runner import FIELD, ROOT, STAND_IN, code_cells, error, filled, printed, run_cells, shown
+from notebook_runner import FIELD, ROOT, STAND_IN, check_form, code_cells, error, filled, printed, run_cells, shown
 
 from fsd.__main__ import verbs
 
@@ -101,17 +100,7 @@ def test_the_form_is_the_signature(verb: str) -> None:
 
 @pytest.mark.parametrize("verb", ORDER)
 def test_the_form_follows_the_grammar(verb: str) -> None:
-    for match in FIELD.finditer(CELLS[verb].source):
-        value, form = ast.literal_eval(match["value"]), match["form"]
-        if form.startswith("["):
-            choices, _, more = form.partition("]")
-            assert value in json.loads(choices + "]")
-            assert more in ("", " {allow-input: true}")
-        else:
-            kind = re.fullmatch(r'\{type:"(\w+)"(, placeholder:"[^"]+")?\}', form)
-            assert kind, form
-            expected = {"string": str, "integer": int, "boolean": bool, "raw": type(None)}[kind[1]]
-            assert type(value) is expected
+    check_form(CELLS[verb])
 
 
 def test_the_text_says_what_is_needed_and_what_is_forbidden() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import nbformat
 import pytest
 from IPython.core.inputtransformer2 import TransformerManager
-from notebook_runner import FIELD, ROOT, STAND_IN, code_cells, error, filled, printed, run_cells, shown
+from notebook_runner import FIELD, ROOT, STAND_IN, check_form, code_cells, error, filled, printed, run_cells, shown
 
 from fsd import serving
 
@@ -73,14 +73,7 @@ def test_the_form_is_the_signature(cell: str) -> None:
 
 @pytest.mark.parametrize("cell", ORDER)
 def test_the_form_follows_the_grammar(cell: str) -> None:
-    for match in FIELD.finditer(CELLS[cell].source):
-        value, form = ast.literal_eval(match["value"]), match["form"]
-        if form.startswith("["):
-            choices, _, more = form.partition("]")
-            assert value in json.loads(choices + "]")
-            assert more in ("", " {allow-input: true}")
-        else:
-            assert re.fullmatch(r'\{type:"(string|integer|boolean)"(, placeholder:"[^"]+")?\}', form), form
+    check_form(CELLS[cell])
 
 
 def test_the_choices_are_those_that_there_are() -> None:

@@ -83,7 +83,7 @@ def build_ask() -> dict[str, Any]:
         label="Negative prompt", lines=1, max_lines=4, elem_id="negative", placeholder="What it should not show"
     )
     following = [made[name] for name in ("init_image", "painted", "mask_box", "strength")]
-    mode.change(for_mode, mode, following, show_progress="hidden")
+    mode.change(for_mode, mode, following, **quietly(mode))
     return made
 
 
@@ -136,6 +136,15 @@ def build_settings() -> dict[str, Any]:
             buttons=[], elem_id="seen",
         )  # fmt: skip
     return made
+
+
+def quietly(light: Any) -> dict[str, Any]:
+    """The options of an event that shows no progress, on a component that is light to read.
+
+    Gradio tells every component with a progress of each change of it, and reads the component's value then: a mask editor,
+    or what holds one, would upload its picture dozens of times while another one is made.
+    """
+    return {"show_progress": "hidden", "show_progress_on": light}
 
 
 def for_mode(mode: str) -> tuple[Any, ...]:

@@ -12,6 +12,7 @@ from fsd.webui.engine import Engine
 from fsd.webui.lock.paths import LOGOUT
 from fsd.webui.studio.compare import CompareTab
 from fsd.webui.studio.create import CreateTab
+from fsd.webui.studio.fields import quietly
 from fsd.webui.studio.filling import Filling, start_from
 from fsd.webui.studio.gallery import GalleryTab
 from fsd.webui.studio.look import TITLE
@@ -41,7 +42,7 @@ def build_page(engine: Engine, thumbnails: Path, first: str = "") -> gr.Blocks:
             with gr.Tab("Training", id="training") as training_tab:
                 training = TrainingTab(engine.root)
         form, model = create.fields.inputs(), create.fields.model
-        hidden: dict[str, Any] = {"show_progress": "hidden"}
+        hidden = quietly(create.bar)
         page.load(careful(filling.at_start), None, form, **hidden)
         model.input(careful(filling.for_model), model, form, **hidden)
         gallery_tab.select(careful(gallery.refresh), gallery.count, gallery.listed(), **hidden)
@@ -60,7 +61,7 @@ def _wire_pictures(create: CreateTab, gallery: GalleryTab, back: dict[str, Any])
     form, size = create.fields.inputs(), create.fields.size
     for tab in (create, gallery):
         for button, mode in ((tab.start_from, "Image to image"), (tab.paint_in, "Inpainting")):
-            button.click(_starter(mode), [tab.chosen, size], form, show_progress="hidden").then(**back)
+            button.click(_starter(mode), [tab.chosen, size], form, **quietly(create.bar)).then(**back)
     control, seen_as = create.fields.control, create.fields.control_mode
     control.change(careful(_union_mode(create.engine)), control, seen_as, show_progress="hidden")
     create.fields.init_image.upload(careful(_like), [create.fields.init_image, size], size, show_progress="hidden")
