@@ -437,7 +437,7 @@ def test_nothing_starts_for_a_wish_that_cannot_be_met(
 
 
 def test_the_studio_is_there_when_nothing_else_is(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    machine: Machine, micro_model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked = []
 
@@ -453,6 +453,10 @@ def test_the_studio_is_there_when_nothing_else_is(
     machine.install("ready")
     with machine.launch("flux-dev"):
         assert asked[-1] == (machine.folder, "flux-dev")
+    save_ckpt(parts_of(micro_model), machine.model)
+    monkeypatch.chdir(machine.model.parent)
+    with machine.launch(machine.model.name, ui="studio"):
+        assert asked[-1] == (machine.folder, str(machine.model)), "it runs in another folder"
 
 
 def test_colab_asks_for_paid_units(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,10 +54,8 @@ def find_model(spec: str, root: Path) -> Chosen:
         return Chosen()
     path = Path(spec).expanduser()
     if path.is_file() or path.is_dir():
-        base = str(path.resolve()) if path.is_dir() else ""
-        return Chosen(
-            str(path.absolute()), family_of(path), path.resolve(), base=base
-        )  # web UIs have a folder of their own
+        path, real = path.absolute(), path.resolve()  # a web UI runs in another folder
+        return Chosen(str(path), family_of(path), real, base=str(real) if real.is_dir() else "")
     name, _, step = spec.partition("@")
     if session := next((one for one in sessions.list_sessions(root) if one.name in (spec, name)), None):
         recipe = session.recipe()
