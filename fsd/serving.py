@@ -28,19 +28,18 @@ class NotLaunched:
         raise MachineError("no web UI runs", "run the cell 'Launch web UI' first: launch_webui")
 
 
-def webui_install(ui: str = "a1111") -> Result:
+def webui_install(flavor: str = "a1111") -> Result:
     """Install AUTOMATIC1111 with ControlNet, or Forge, with an environment of its own. Run again, it checks and repairs.
 
     It lies in FSD_WEBUI_HOME, else in the user's cache, never on Drive.
-    ui: a1111 or forge; the studio is part of fsd and needs no installation.
+    flavor: a1111 or forge; the studio is part of fsd and needs no installation.
     """
-    from fsd.webui.flavors import FLAVORS, get_flavor
+    from fsd.webui.flavors import get_flavor
     from fsd.webui.install import install
 
-    one_of("ui", ui, *FLAVORS)
-    found = install(get_flavor(ui))
+    found = install(get_flavor(flavor))
     text = f"{found.flavor.title} {found.flavor.version}: {found.folder}"
-    return Result(text, ui=ui, version=found.flavor.version, folder=str(found.folder), python=str(found.python))
+    return Result(text, flavor=flavor, version=found.flavor.version, folder=str(found.folder), python=str(found.python))
 
 
 def webui_launch(

@@ -122,7 +122,8 @@ def choose(chosen: Chosen, ui: str) -> Installed | None:
         if found := installing.find_installed(FLAVORS[ui]):
             return found
         raise MachineError(
-            f"{FLAVORS[ui].title} is not installed here", f"install it: webui_install ui={ui}; or choose ui=studio"
+            f"{FLAVORS[ui].title} is not installed here",
+            f"install it: webui_install flavor={ui}; or choose ui=studio",
         )
     for flavor in FLAVORS.values():
         runs = chosen.family is None or flavor.name in chosen.family.web_uis
@@ -147,7 +148,7 @@ def _studio_plan(chosen: Chosen, root: Path) -> Plan:
     from fsd.webui.studio.server import studio_server
 
     def make(port: int) -> Server:
-        return studio_server(root, port, chosen.place)
+        return studio_server(root, port, chosen.spec)
 
     server = make(0)
     return Plan(server.title, make, server.ping, root / "WebUI" / STUDIO)

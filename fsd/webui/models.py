@@ -40,11 +40,6 @@ class Chosen:
     step: str = ""
     base: str = ""
 
-    @property
-    def place(self) -> str:
-        """What names the model from any folder: its path where it has one."""
-        return str(self.path) if self.path and not self.session else self.spec
-
     def need(self, web_ui: str) -> None:
         """RecipeError with the alternatives unless the web UI runs the model's family."""
         if self.family:
@@ -65,7 +60,8 @@ def find_model(spec: str, root: Path) -> Chosen:
         return Chosen(spec, FAMILIES[named], base=spec)
     path = Path(os.path.expanduser(spec))
     if os.path.isfile(path) or os.path.isdir(path):  # which, unlike Path's, take any text
-        return Chosen(spec, family_of(path), path.resolve(), base=str(path.resolve()) if path.is_dir() else "")
+        path, real = path.absolute(), path.resolve()  # a web UI runs in another folder
+        return Chosen(str(path), family_of(path), real, base=str(real) if real.is_dir() else "")
     try:
         folder = find_base_model(spec)
     except RecipeError as fault:
