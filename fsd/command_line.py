@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from fsd import __version__, models, pipeline, serving, upkeep
 from fsd.data.session import Session
-from fsd.errors import FsdError
+from fsd.errors import FsdError, meant
 
 
 class UsageError(FsdError):
@@ -81,9 +81,9 @@ def _verb_of(arguments: list[str]) -> tuple[str, list[str]]:
         several = ", ".join(f"fsd {shown(name)}" for name in halves)
         raise UsageError(f"fsd {first} is only half a verb", f"one of: {several}")
     close = get_close_matches(two, verbs(), n=1, cutoff=0.7) or get_close_matches(first, verbs(), n=1)
-    meant = f"did you mean fsd {shown(close[0])}? " if close else ""
+    likely = f"did you mean fsd {shown(close[0])}? " if close else ""
     raise UsageError(
-        f"there is no verb {two.replace('-', ' ', 1) if halves else first!r}", f"{meant}fsd --help lists all verbs"
+        f"there is no verb {two.replace('-', ' ', 1) if halves else first!r}", f"{likely}fsd --help lists all verbs"
     )
 
 
@@ -103,9 +103,9 @@ def _joined(verb: str, given: list[str]) -> list[str]:
 def _not_understood(verb: str, rest: list[str], words: list[str]) -> UsageError:
     options = [_option(p.name) for p in parameters_of(verbs()[verb])]
     wrong = next((text for text in rest if text not in words), "")
-    close = get_close_matches(wrong, options, n=1)
-    meant = f"did you mean {close[0]}? " if close else ""
-    return UsageError(f"not understood: {' '.join(rest)}", f"{meant}fsd {shown(verb)} --help explains it")
+    return UsageError(
+        f"not understood: {' '.join(rest)}", f"{meant(wrong, options)}fsd {shown(verb)} --help explains it"
+    )
 
 
 class _Parser(argparse.ArgumentParser):

@@ -447,7 +447,7 @@ def test_the_studio_is_there_when_nothing_else_is(
 
     monkeypatch.setitem(sys.modules, "fsd.webui.studio.server", SimpleNamespace(studio_server=studio_server))
     with machine.launch("sd15"):
-        assert "web UI: the studio (no installed web UI runs Stable Diffusion 1.5)" in capsys.readouterr().out
+        assert "web UI: the studio (no other web UI is installed)" in capsys.readouterr().out
         assert asked[-1] == (machine.folder, "sd15")
         assert (machine.folder / "WebUI" / "studio" / "logs" / "webui.log").is_file()
     machine.install("ready")
@@ -486,7 +486,7 @@ sys.exit(main(["webui", "launch", "--model", "sd15", "--ui", "studio", "--tunnel
 def test_in_a_terminal_it_runs_until_ctrl_c(tmp_path: Path, as_json: bool) -> None:
     code = IN_A_TERMINAL.format(tests=str(STAND_IN.parent), root=str(STAND_IN.parents[1]))
     command = [sys.executable, "-c", code, *(["--json"] if as_json else [])]
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     child = subprocess.Popen(command, cwd=tmp_path, **streams)  # type: ignore[call-overload]
     people = child.stderr if as_json else child.stdout
     said = []
@@ -494,6 +494,10 @@ def test_in_a_terminal_it_runs_until_ctrl_c(tmp_path: Path, as_json: bool) -> No
         said.append(line)
     assert any(line.startswith("programs log in to its API by HTTP Basic: user fsd, --show-p") for line in said), said
     assert any("log in (this link opens once): http://127.0.0.1:" in line for line in said), (said, child.stderr)
+    child.stdin.write("\n")  # Enter
+    child.stdin.flush()
+    another = people.readline()
+    assert another.startswith("log in (this link opens once): http") and another not in said
     children = below(child.pid)
     child.send_signal(signal.SIGINT)
     out, _ = child.communicate(timeout=30)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
 from fsd.data import session as sessions
 from fsd.data.session import Session
-from fsd.errors import FsdError, RecipeError, SessionError
+from fsd.errors import FsdError, RecipeError, SessionError, meant
 from fsd.families import FAMILIES, family_from, get_family
 from fsd.families.family import ModelFamily
 from fsd.families.rules import need_web_ui
@@ -89,10 +88,9 @@ def _of_session(spec: str, root: Path) -> Chosen | None:
 def _known(spec: str, root: Path) -> str:
     """What a model may be called, the likeliest first."""
     names = [one.name for one in sessions.list_sessions(root)]
-    close = get_close_matches(spec, [*names, *FAMILIES], n=1)
-    meant = f"did you mean {close[0]}? else " if close else ""
-    there = ", ".join(names) or "none yet"
-    return f"{meant}name a session ({there}), a path, a link, OWNER/NAME on the hub, or one of: {', '.join(FAMILIES)}"
+    trained, families = ", ".join(names) or "none yet", ", ".join(FAMILIES)
+    likely = meant(spec, [*names, *FAMILIES])
+    return f"{likely}name a session ({trained}), a path, a link, OWNER/NAME on the hub, or one of: {families}"
 
 
 def family_of(path: Path) -> ModelFamily:
