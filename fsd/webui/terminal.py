@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def links_on_enter(running: WebUI) -> None:
     """From now on each line that comes on standard input prints a new login link; nothing happens where none can come."""
     if hasattr(signal, "SIGTTIN") and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTTIN, signal.SIG_IGN)  # in the background a terminal refuses to be read, and would stop us
+        signal.signal(signal.SIGTTIN, signal.SIG_IGN)  # or a terminal would stop us for reading in the background
     if sys.stdin is not None:
         threading.Thread(target=_listen, args=(running,), daemon=True).start()
 
