@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from fsd import __main__, __version__, command_line, models, pipeline, serving, upkeep
+from fsd import __main__, __version__, command_line, models, pipeline, serving, stage, upkeep
 from fsd.data.session import Session
 from fsd.errors import Interrupted
 from fsd.runtime import report
@@ -143,7 +143,7 @@ def test_stopped_is_75(fsd: Fsd, micro_session: Session, monkeypatch: pytest.Mon
     def stopped(*words: str) -> None:
         raise Interrupted("stopped after step 3 of 6; everything is saved", "run the same command to go on")
 
-    monkeypatch.setattr(pipeline, "run_stage", stopped)
+    monkeypatch.setattr(stage, "run_stage", stopped)
     code, out, err = fsd("train-text-encoder", "cup", "--root", root)
     assert (code, out) == (75, "")
     assert "everything is saved\n  What to do: run the same command to go on" in err
@@ -156,7 +156,7 @@ def test_control_c_is_75(fsd: Fsd, micro_session: Session, monkeypatch: pytest.M
     def pressed(*words: str) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pipeline, "run_stage", pressed)
+    monkeypatch.setattr(stage, "run_stage", pressed)
     code, out, _ = fsd("train-text-encoder", "cup", "--root", str(micro_session.folder.parents[2]), "--json")
     assert code == 75
     assert last_json(out)["code"] == "interrupted"
