@@ -37,6 +37,8 @@ def webui_install(flavor: str = "a1111") -> Result:
     from fsd.webui.flavors import get_flavor
     from fsd.webui.install import install
 
+    if flavor == "studio":
+        raise RecipeError("the studio is part of fsd and needs no installation", "open it: webui_launch ui=studio")
     found = install(get_flavor(flavor))
     text = f"{found.flavor.title} {found.flavor.version}: {found.folder}"
     return Result(text, flavor=flavor, version=found.flavor.version, folder=str(found.folder), python=str(found.python))
@@ -127,6 +129,8 @@ def controlnet_add(what: str, model: str, ui: str = "", root: str = "") -> Resul
     from fsd.webui.flavors import FLAVORS
     from fsd.webui.models import find_model
 
+    if not what:
+        raise RecipeError("no ControlNet is named", "give a task such as canny, or a file, a folder, OWNER/NAME or a link")
     if ui:
         one_of("ui", ui, *FLAVORS, "studio")
     home = root_folder(root)

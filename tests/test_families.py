@@ -223,10 +223,10 @@ def test_768_px_on_sd15_warns_and_asks_for_force(
 @pytest.mark.parametrize(
     ("name", "web_ui", "hint"),
     [
-        ("sd35-large", "a1111", "use forge or comfyui for it; a1111 runs: tiny, sd15"),
+        ("sd35-large", "a1111", "use forge or comfyui or studio for it; a1111 runs: tiny, sd15"),
         ("flux-dev", "a1111", "use forge or forge-neo or comfyui"),
-        ("sd35-medium", "forge-neo", "use forge or comfyui for it; forge-neo runs: sd15"),
-        ("tiny", "forge", "use a1111 for it"),
+        ("sd35-medium", "forge-neo", "use forge or comfyui or studio for it; forge-neo runs: sd15"),
+        ("tiny", "forge", "use a1111 or studio for it"),
         ("sd15", "automatic", "choose one of: a1111, forge, forge-neo, comfyui"),
     ],
 )

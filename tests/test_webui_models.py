@@ -136,7 +136,7 @@ def test_a_family_that_it_does_not_know_is_refused(tmp_path: Path) -> None:
     folder = make_sd3(tmp_path / "sd3")
     with pytest.raises(RecipeError, match=r"a1111 cannot run Stable Diffusion 3\.5") as caught:
         find_model(str(folder), tmp_path).need("a1111")
-    assert "use forge or comfyui for it; a1111 runs: tiny, sd15" in caught.value.hint
+    assert "use forge or comfyui or studio for it; a1111 runs: tiny, sd15" in caught.value.hint
     with pytest.raises(RecipeError, match="a1111 cannot run FLUX"):
         find_model("flux-dev", tmp_path).need("a1111")
     find_model("sd15", tmp_path).need("a1111")
