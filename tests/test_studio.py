@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import re
 import shutil
 import signal
 import subprocess
+import threading
+import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -38,6 +43,7 @@ FORM: dict[str, Any] = {
     "seed": 7, "loras": [], "lora_weight": 1, "control": "", "control_image": None, "preprocessor": "none",
     "control_weight": 1, "control_mode": "",
 }  # fmt: skip
+PAGE: Any = SimpleNamespace(session_hash="page")
 A1111_TEXT = """a cup, wood <lora:clay:0.7>
 Negative prompt: blurry
 Steps: 21, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 6.5, Seed: 123456789012, Size: 640x448, Model hash: 0a1b2c, \
@@ -222,7 +228,7 @@ def test_a_sessions_training_is_told(tmp_path: Path) -> None:
 
 
 def test_a_job_is_followed_and_its_pictures_are_shown(create: Any) -> None:
-    steps = list(create._run(*FORM.values()))
+    steps = list(create._run(PAGE, *FORM.values()))
     assert "loading cup" in steps[1][0] and any("step 2 of 6" in step[0] for step in steps)
     assert any(step[1].get("value", "").endswith("preview.jpg") for step in steps)
     assert "2 pictures" in steps[-1][0]
@@ -235,7 +241,7 @@ def test_a_job_is_followed_and_its_pictures_are_shown(create: Any) -> None:
 def test_errors_are_one_sentence_and_no_html(create: Any) -> None:
     seen = []
     with pytest.raises(gr.Error) as fault:
-        seen.extend(create._run(*(FORM | {"model": "broken"}).values()))
+        seen.extend(create._run(PAGE, *(FORM | {"model": "broken"}).values()))
     assert fault.value.message == "the model broken is &lt;damaged&gt;: choose another one"
     assert not fault.value.print_exception
 
@@ -243,9 +249,9 @@ def test_errors_are_one_sentence_and_no_html(create: Any) -> None:
 def test_what_nobody_foresaw_is_one_sentence_too(
     engine: StandIn, create: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(engine, "run", lambda job: {}["<secret>"])
+    monkeypatch.setattr(engine, "run", lambda job, asker: {}["<secret>"])
     with pytest.raises(gr.Error) as fault:
-        list(create._run(*FORM.values()))
+        list(create._run(PAGE, *FORM.values()))
     assert fault.value.message == "this failed in a way that nobody foresaw (KeyError): the log says more"
     assert "Traceback" in capfd.readouterr().err
     from fsd.webui.studio.words import careful
@@ -270,7 +276,7 @@ def test_a_controlnet_for_many_tasks_asks_what_its_picture_shows(tmp_path: Path)
 
 def test_a_stopped_job_leaves_the_pictures_that_were_whole(engine: StandIn, create: Any) -> None:
     engine.hold.set()
-    running: Iterator[Any] = create._run(*FORM.values())
+    running: Iterator[Any] = create._run(PAGE, *FORM.values())
     while "step 2" not in (step := next(running))[0]:
         assert step
     engine.cancel()
@@ -285,13 +291,13 @@ def test_before_and_after_are_made_from_the_same_seeds(engine: StandIn, tmp_path
         tab = CompareTab(engine)
     choices, none, box = tab.refresh(None)
     assert choices["value"] == "cup" and box["visible"] and not none["visible"]
-    *_, last = tab._run("cup", "a cup", 2, 5)
+    *_, last = tab._run(PAGE, "cup", "a cup", 2, 5)
     assert [caption for _, caption in last[1]["value"]] == [
         "before, seed 5", "after, seed 5", "before, seed 6", "after, seed 6",
     ]  # fmt: skip
     assert [(job.model, job.seed, job.images) for job in engine.jobs] == [("cup@base", 5, 2), ("cup", 5, 2)]
     with pytest.raises(gr.Error, match="no session is chosen"):
-        list(tab._run(None, "", 2, 5))
+        list(tab._run(PAGE, None, "", 2, 5))
 
 
 def test_the_gallery_shows_pictures_with_their_settings_and_reads_uploads(engine: StandIn, tmp_path: Path) -> None:
@@ -336,32 +342,59 @@ def test_the_app_answers_and_keeps_to_itself(engine: StandIn, tmp_path: Path) ->
     assert client.get(f"/gradio_api/file={secret}").status_code in (403, 404)
 
 
-def test_the_process_says_when_it_is_ready_and_ends_when_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])
+def test_the_process_says_when_it_is_ready_and_leaves_nothing_when_told_to_end(
+    told: signal.Signals, tmp_path: Path
+) -> None:
     server = studio_server(tmp_path, free_port(), "tiny")
     assert server.command[-2:] == ("--model", "tiny") and not any(
         name.startswith("GRADIO_S") for name in server.environment
     )
+    module, *options = server.command[2:]
+    held = "import fsd.webui.engine, held_worker, runpy; fsd.webui.engine.WorkerProcess = held_worker.HeldWorker; "
+    start = f"{held}runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
+    places = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
     child = subprocess.Popen(
-        server.command,
-        env=server.environment,
+        [server.command[0], "-c", start, *options],
+        env=server.environment | {"TMPDIR": str(_folder(tmp_path / "scratch")), "PYTHONPATH": places},
         cwd=server.folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
+    asking = threading.Thread(target=_ask, args=(server.port,), daemon=True)
     try:
         assert child.stdout is not None
         lines = []
         for line in child.stdout:
             lines.append(line)
             if line.startswith("Startup time:"):
+                assert status_of(f"http://127.0.0.1:{server.port}{server.ping}") == 200, "".join(lines)
+                asking.start()
+            if line.startswith("held"):  # a picture is being made
                 break
-        assert status_of(f"http://127.0.0.1:{server.port}{server.ping}") == 200, "".join(lines)
-        child.send_signal(signal.SIGTERM)
+        assert len(list((tmp_path / "scratch").glob("fsd-*"))) >= 3, "uploads, previews, and the request's pictures"
+        child.send_signal(told)
         assert "Traceback" not in child.communicate(timeout=30)[0]
+        assert child.returncode == 0 and list((tmp_path / "scratch").glob("fsd-*")) == []
     finally:
         child.kill()
         child.wait()
+        asking.join(30)
+
+
+def _ask(port: int) -> None:
+    address = f"http://127.0.0.1:{port}/sdapi/v1/txt2img"
+    asked = urllib.request.Request(address, b"{}", {"Content-Type": "application/json"})
+    with suppress(OSError, http.client.HTTPException):
+        urllib.request.urlopen(asked, timeout=30).close()
+
+
+def test_a_root_that_is_no_folder_is_one_sentence(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    assert studio.main(["--root", str(tmp_path / "file")]) == 1
+    said = "".join(capfd.readouterr())
+    assert "cannot be made: Not a directory" in said and "Traceback" not in said
 
 
 def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
