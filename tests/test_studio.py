@@ -33,7 +33,7 @@ from fsd.webui.studio.defaults import choice_of, defaults
 from fsd.webui.studio.form import OWN_SAMPLER, Form
 from fsd.webui.studio.server import studio_server
 from fsd.webui.studio.settings import form_values
-from fsd.webui.studio.sizes import size_px
+from fsd.webui.studio.sizes import size_like, size_px
 
 gr = pytest.importorskip("gradio")
 
@@ -98,7 +98,8 @@ def test_a_model_that_is_not_listed_is_recognised_where_that_costs_nothing(tmp_p
     assert choice_of("stable-diffusion-v1-5/stable-diffusion-v1-5", []).family == "sd15"
     (tmp_path / "broken.safetensors").write_bytes(b"no")
     assert choice_of(str(tmp_path / "broken.safetensors"), []).family == ""
-    assert choice_of("https://example.com/" + "x" * 500, []).family == ""
+    for odd in ("https://example.com/" + "x" * 500, "a" * 300, "~nobodysuch/x", "x\0y"):
+        assert choice_of(odd, []).family == "", odd
 
 
 def test_the_form_becomes_a_job(tmp_path: Path) -> None:
@@ -121,7 +122,8 @@ def test_the_form_becomes_a_job(tmp_path: Path) -> None:
         ({"mode": "Image to image"}, "no picture to start from"),
         ({"mode": "Inpainting"}, "no picture to paint in"),
         ({"size": "huge"}, "the size is 'huge'"),
-        ({"size": "20000 x 64"}, "width_px is 20000"),
+        ({"size": "100000x64"}, "width_px is 100000, not 64 to 4096"),
+        ({"size": "7 x 7"}, "width_px is 7, not 64 to 4096"),
         ({"steps": None}, "steps is empty"),
         ({"steps": 2.5}, "steps is 2.5, not a whole number"),
         ({"seed": -5}, "seed is -5"),
@@ -160,6 +162,26 @@ def test_settings_of_a_picture_go_back_into_the_form(engine: StandIn) -> None:
     assert (values["loras"], values["lora_weight"]) == (["clay.safetensors"], 0.7)
     unknown = form_values("Steps: many, CFG scale: 7, Seed: 1, Model: elsewhere", models, [])
     assert "steps" not in unknown and "model" not in unknown and unknown["seed"] == 1
+
+
+def test_values_beyond_the_sliders_do_not_go_back_into_the_form(engine: StandIn) -> None:
+    text = "a <lora:clay:7>\nSteps: {}, Sampler: Euler, CFG scale: {}, Seed: 5, Size: {}x9, Denoising strength: {}"
+    ours = form_values(text.format(150, 30, 7, 1), [], engine.loras())
+    assert (ours["steps"], ours["guidance"], ours["strength"]) == (150, 30, 1)
+    others = form_values(text.format(151, "nan", "9" * 5000, 7), [], engine.loras())
+    assert not {"steps", "guidance", "strength", "size"} & others.keys() and others["seed"] == 5
+    assert (others["prompt"], others["loras"]) == ("a <lora:clay.safetensors:7>", [])
+    from fsd.webui.studio.fields import build_ask, build_settings
+
+    with gr.Blocks():
+        fields = build_ask() | build_settings()
+    for name in ("steps", "guidance", "strength"):
+        assert fields[name].preprocess(ours[name]) == ours[name]
+
+
+def test_sizes_taken_from_pictures_are_sizes_that_can_be_made() -> None:
+    for shape in ((6000, 1), (1, 60000), (60000, 60000)):
+        assert all(64 <= side <= 4096 for side in size_px(size_like(*shape, "1024 × 1024"))), shape
 
 
 def test_loras_of_different_weights_are_named_in_the_prompt(tmp_path: Path) -> None:
@@ -207,6 +229,37 @@ def test_thumbnails_are_small_kept_and_never_in_the_way(tmp_path: Path) -> None:
     (tmp_path / "no.png").write_bytes(b"no picture")
     assert pictures.thumbnail(tmp_path / "no.png", tmp_path / "small") == tmp_path / "no.png"
     assert pictures.settings_of(tmp_path / "no.png") == ""
+
+
+@pytest.mark.parametrize("kind", ["gone", "no picture", "a bomb", "a GIF", "half a header"])
+def test_a_picture_that_cannot_be_used_is_one_sentence_and_breaks_no_gallery(
+    kind: str, engine: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fsd.webui.studio.filling import start_from
+    from fsd.webui.studio.gallery import GalleryTab
+    from fsd.webui.studio.page import _like
+
+    path = Path(photo(_folder(engine.outputs / "2026-01-02")))
+    with gr.Blocks():
+        tab = GalleryTab(engine.outputs, tmp_path / "small")
+    content = path.read_bytes()
+    if kind == "gone":
+        path.unlink()
+    elif kind == "a bomb":
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    elif kind == "a GIF":
+        Image.new("RGB", (9, 9)).save(path, format="GIF")
+    else:
+        path.write_bytes(b"no" if kind == "no picture" else content[:20])
+    layers = {"background": "photo.png", "layers": [str(path)]}
+    for use in (
+        lambda: start_from(str(path), "Inpainting", "64 × 64"), lambda: _like(str(path), "64 × 64"),
+        lambda: form(mode="Inpainting", painted=layers).job(tmp_path), lambda: tab._details(str(path)),
+    ):  # fmt: skip
+        with pytest.raises(RecipeError, match="not there any more" if kind == "gone" else "cannot be read"):
+            use()
+    assert pictures.settings_of(path) == "" and pictures.thumbnail(path, tmp_path / "small") == path
+    assert len(tab.refresh(24)[1]) == (kind != "gone")
 
 
 def test_facts_are_safe_html() -> None:
@@ -326,6 +379,23 @@ def test_the_form_is_filled_at_the_start_by_a_model_and_by_a_picture(engine: Sta
     assert "value" not in put["init_image"]
 
 
+def test_gradios_copies_go_with_time_and_pictures_stay(engine: StandIn, tmp_path: Path) -> None:
+    from gradio.route_utils import delete_files_created_by_app
+
+    from fsd.webui.studio.page import build_page
+
+    picture = Path(photo(_folder(engine.outputs)))
+    gr.set_static_paths([engine.outputs])
+    page = build_page(engine, tmp_path)
+    every_s, age_s = page.delete_cache
+    assert every_s <= 3600 and age_s >= 86400, "a page that is open for a day still shows what it showed"
+    copied = page.default_config.blocks
+    image = next(one for one in copied.values() if getattr(one, "elem_id", "") == "big")
+    copy = Path(image.move_resource_to_block_cache(photo(tmp_path)))
+    delete_files_created_by_app(page, age=None)
+    assert not copy.exists() and picture.exists()
+
+
 def test_the_app_answers_and_keeps_to_itself(engine: StandIn, tmp_path: Path) -> None:
     from starlette.testclient import TestClient
 
@@ -336,6 +406,7 @@ def test_the_app_answers_and_keeps_to_itself(engine: StandIn, tmp_path: Path) ->
     assert "fsd studio" in page.text and "connect-src 'self'" in page.headers["content-security-policy"]
     style = client.get("/theme.css").text
     assert not re.search(r"@import|url\(['\"]?(https?:)?//", style)
+    assert "text to image alone" in client.get("/config").text, "what SD 3.5's ControlNets cannot do"
     secret = tmp_path / "Fast-Dreambooth" / "secret.txt"
     _folder(secret.parent)
     secret.write_text("mine")

@@ -167,7 +167,8 @@ def _arguments(plan: Plan, seeds: tuple[int, ...]) -> dict[str, Any]:
 
 def _strength(asked: float, steps: int) -> float:
     """As asked, but for one step at the least: 49 times 1/49 is less than 1, times the next number it is not."""
-    return max(asked, math.nextafter(1.0 / steps, 1.0))
+    least = 1.0 / steps
+    return max(asked, least if steps * least >= 1 else math.nextafter(least, 1.0))
 
 
 def _seen(plan: Plan, control: Control) -> Image.Image:

@@ -114,7 +114,7 @@ class Shelf:
         family = FAMILIES.get(spec) or _family_of(found)
         pipeline = load_pipeline(base, {})
         known_px = family.native_px if found.family or spec in FAMILIES else 0
-        return Opened(pipeline, _name(spec), key, family, known_px or _sample_px(pipeline, family))
+        return Opened(pipeline, model_name(spec), key, family, known_px or _sample_px(pipeline, family))
 
 
 def _open_session(session: Session, part: str, key: tuple[Any, ...]) -> Opened:
@@ -143,7 +143,7 @@ def shown_spec(spec: str) -> str:
     return re.sub(r"(?<=://)[^/@]*@|[?#].*", "", spec) if "://" in spec else spec
 
 
-def _name(spec: str) -> str:
+def model_name(spec: str) -> str:
     """The model's name in the pictures' settings: a family's, a file's or a folder's."""
     return spec if spec in FAMILIES else Path(shown_spec(spec).rstrip("/")).stem
 
