@@ -150,7 +150,7 @@ def test_adding_a_family_is_adding_one_record(
     assert get_family("sd16") is added
     with pytest.raises(RecipeError, match="sd16x") as caught:
         get_family("sd16x")
-    assert "did you mean 'sd16'" in caught.value.hint
+    assert "did you mean sd16?" in caught.value.hint
     chosen = pipeline.choose_base_model(session, "owner/sd16@v1", web_ui="forge")
     assert chosen == {"family": "sd16", "folder": str(micro_model)}
     recipe = session.recipe()
