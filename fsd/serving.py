@@ -130,7 +130,9 @@ def controlnet_add(what: str, model: str, ui: str = "", root: str = "") -> Resul
     from fsd.webui.models import find_model
 
     if not what:
-        raise RecipeError("no ControlNet is named", "give a task such as canny, or a file, a folder, OWNER/NAME or a link")
+        raise RecipeError(
+            "no ControlNet is named", "give a task such as canny, or a file, a folder, OWNER/NAME or a link"
+        )
     if ui:
         one_of("ui", ui, *FLAVORS, "studio")
     home = root_folder(root)
