@@ -262,7 +262,8 @@ def test_without_a_right_cookie_or_password_everybody_is_a_stranger(guard: Guard
 
 
 @pytest.mark.parametrize("value", [
-    basic("wrong"), basic(PASSWORD, "other"), basic(""), "Basic", "Basic \xe9", "Basic \udcff", "Basic !!!", f"Bearer {PASSWORD}", PASSWORD, "Basic //8=",
+    basic("wrong"), basic(PASSWORD, "other"), basic(""), "Basic", "Basic \xe9", "Basic \udcff",
+    "Basic !!!", f"Bearer {PASSWORD}", PASSWORD, "Basic //8=",
     basic(PASSWORD).replace("Basic", "Digest"), basic(PASSWORD) + "x", base64.b64encode(b"fsd:" + PASSWORD.encode()).decode(),
 ])  # fmt: skip
 def test_only_the_very_password_is_right(guard: Guard, value: str) -> None:
