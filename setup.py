@@ -22,10 +22,9 @@ TRAIN = [
     *PHOTOS,
 ]
 WEBUI = [*TRAIN, "aiohttp>=3.10", "gradio>=6.0", "pyngrok>=7.2", "uv>=0.5"]
-DEMO = [*TRAIN, "fsd-tiny-base==1.0.0"]
+DEMO = [*WEBUI, "fsd-tiny-base==1.0.0"]
 TEST = [
     *DEMO,
-    *WEBUI,
     *(
         "pytest>=8",
         "nbclient>=0.10",

@@ -79,6 +79,7 @@ def run_demo(root: str) -> Result:
             f"before and after: {scored['grid']}",
             f"your model, one file: {saved['ckpt']}",
             f'draw with it: fsd generate {NAME} --root {folder} "a photo of {{identifier}} {{class}} on a blue background"',
+            f"open it in the web UI: fsd webui launch --model {NAME} --root {folder}",
             "with your own photos: fsd open-session NAME, then fsd choose-base-model, add-photos, caption-photos, "
             "train-text-encoder, train-unet, save-ckpt",
         ]

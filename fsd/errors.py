@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Any
 
 
@@ -70,6 +72,15 @@ class Interrupted(FsdError):
     """Asked to stop (Ctrl-C, SIGTERM): the state is saved and the same command goes on."""
 
     code = "interrupted"
+
+
+def meant(word: str, names: Iterable[str]) -> str:
+    """ "did you mean NAME? " for the name that is most like a mistyped word and begins most like it; "" if none is like it."""
+    alike = get_close_matches(word, list(names), n=3)
+    same = {
+        name: next((i for i, (a, b) in enumerate(zip(name, word, strict=False)) if a != b), len(word)) for name in alike
+    }
+    return f"did you mean {max(alike, key=same.__getitem__)}? " if alike else ""
 
 
 _KINDS = {kind.code: kind for kind in FsdError.__subclasses__()}

@@ -11,8 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 NEGATIVE = "Negative prompt:"
-_NAME = re.compile(r"\s*(?P<name>[^\W\d_][\w \-/+.]*?)\s*:\s*")
-_LORA = re.compile(r"<(?:lora|lyco):(?P<name>[^:<>]+)(?::(?P<weight>[-+]?\d*\.?\d+)(?::[^<>]*)?)?>")
+_NAME = re.compile(r"\s*(?P<name>[^\W\d_][\w \-/+.]{0,63}?)\s*:\s*")
+"""A name of 64 letters at the most: longer ones would be looked for from each of a long text's letters."""
+_COMMA = re.compile(r"\s*(,|$)")
+_LORA = re.compile(r"<(?:lora|lyco):(?P<name>[^:<>]+)(?::(?P<weight>[-+]?(?:\d+(?:\.\d+)?|\.\d+))(?::[^<>]*)?)?>")
 _FEWEST = 3
 """A last line with fewer settings belongs to the prompt."""
 
@@ -27,8 +29,12 @@ class Infotext:
 
 
 def write(info: Infotext) -> str:
-    """The text of these settings, which `parse` reads back; settings that are empty are left out."""
-    lines = [info.prompt]
+    """The text of these settings, which `parse` reads back; settings that are empty are left out.
+
+    A line of the prompt that begins as the negative prompt does is put behind the one before it, as it would be read for
+    that, here and by AUTOMATIC1111; only a prompt that begins so as a whole is.
+    """
+    lines = [re.sub(rf"\n(?=[^\S\n]*{NEGATIVE})", " ", info.prompt)]
     if info.negative:
         lines.append(f"{NEGATIVE} {info.negative}")
     lines.append(", ".join(f"{name}: {quoted(value)}" for name, value in info.settings.items() if value != ""))
@@ -71,8 +77,8 @@ def split_lora(prompt: str) -> tuple[str, list[tuple[str, float]]]:
 def _settings(line: str) -> dict[str, str]:
     """The names and values of a line; empty as soon as something in it is neither."""
     found: dict[str, str] = {}
-    at = 0
-    while at < len(line.rstrip(", ")):
+    at, end = 0, len(line.rstrip(", "))
+    while at < end:
         match = _NAME.match(line, at)
         if not match:
             return {}
@@ -86,10 +92,10 @@ def _value(line: str, start: int) -> tuple[str, int]:
     if line.startswith('"', start):
         try:
             value, end = json.JSONDecoder().raw_decode(line, start)
-            comma = re.match(r"\s*(,|$)", line[end:])
-            if comma:
-                return value, end + comma.end()
+            if comma := _COMMA.match(line, end):
+                return value, comma.end()
         except ValueError:
             pass
-    value, _, _ = line[start:].partition(",")
-    return value.strip(), start + len(value) + 1
+    end = line.find(",", start)
+    end = len(line) if end < 0 else end
+    return line[start:end].strip(), end + 1

@@ -27,6 +27,7 @@ class Control:
 
     start, end: the part of the steps that it acts on, 0 to 1. mode: what a union ControlNet should see the picture as,
     a task ("canny", "depth", "softedge"...); others have but one. low, high: Canny's thresholds, 0 to 255.
+    fit: the image is cut to the size's shape, or stretched to it.
     """
 
     model: str
@@ -38,6 +39,7 @@ class Control:
     mode: str = ""
     low: int = 100
     high: int = 200
+    fit: Literal["crop", "stretch"] = "crop"
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Job:
     strength: how much of init_image is made anew, 0 to 1. mask: white is painted anew. mask_blur_px: its soft edge.
     mask_fill: what the masked area starts from, as it is or its surroundings' colours. mask_padding_px: paint only the
     masked area, enlarged, with that much around it; None paints the picture as a whole.
-    fit: init_image and the controls' images are cut to the size's shape, or stretched to it.
+    fit: init_image is cut to the size's shape, or stretched to it.
     """
 
     model: str

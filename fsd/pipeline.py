@@ -14,7 +14,7 @@ from pathlib import Path
 from fsd.data import session as sessions
 from fsd.data.lock import writing
 from fsd.data.session import Session
-from fsd.errors import RecipeError, SessionError
+from fsd.errors import SessionError
 from fsd.families import FAMILIES, get_family
 from fsd.families.rules import resolution_warning
 from fsd.needs import (
@@ -33,6 +33,7 @@ from fsd.runtime import colab, files, machine, report
 from fsd.runtime.process import run_stage
 from fsd.runtime.report import Result
 from fsd.settings import one_of
+from fsd.stage import train_stage
 from fsd.weights import checkpoint
 from fsd.weights.base_model import find_base_model
 
@@ -141,7 +142,7 @@ def train_text_encoder(
     learning_rate: default 1e-6.
     fork: go on from the last checkpoint although the settings have changed since.
     """
-    return _train(session, "text_encoder", steps, learning_rate, fork)
+    return train_stage(session, "text_encoder", steps, learning_rate, fork)
 
 
 def train_unet(
@@ -158,7 +159,7 @@ def train_unet(
     if first and not checkpoint.is_done(session.checkpoints, "text_encoder"):
         hint = "run train_text_encoder first, or run it with 0 steps"
         raise SessionError(f"the text encoder of session {session.name!r} is not trained yet", hint)
-    return _train(session, "unet", steps, learning_rate, fork)
+    return train_stage(session, "unet", steps, learning_rate, fork)
 
 
 def save_ckpt(session: Session, format: str = "safetensors", dtype: str = "fp16", step: str = "") -> Result:
@@ -246,29 +247,3 @@ def demo(root: str = "") -> Result:
     from fsd.demo import run_demo
 
     return run_demo(root)
-
-
-def _train(session: Session, stage: str, steps: int | None, learning_rate: float | None, fork: bool) -> Result:
-    need_photos(session)
-    wanted = {f"{stage}.steps": steps, f"{stage}.learning_rate": learning_rate}
-    before = session.recipe()
-    recipe = before.changed(**{name: value for name, value in wanted.items() if value is not None})
-    if recipe != before:
-        session.save_recipe(recipe)
-    if getattr(recipe, stage).steps == 0:
-        return Result(f"{checkpoint.STAGES[stage]}: 0 steps, nothing to train", stage=stage, steps=0)
-    need_base_model(session)
-    if recipe.prior.images:
-        run_stage("fsd.generate.sample", str(session.folder), "--class-images")
-    try:
-        figures = run_stage(f"fsd.train.{stage}", str(session.folder), *(["--fork"] if fork else []))
-    except RecipeError:  # refused before anything was trained
-        session.save_recipe(before)
-        raise
-    plot = session.logs / "loss.png"
-    loss = "" if figures["loss"] is None else f", loss {figures['loss']:.4f}"
-    text = f"{checkpoint.STAGES[stage]}: {figures['steps']} of {figures['steps']} steps{loss}"
-    samples = session.samples / f"{stage}-{figures['steps']:06d}" / "grid.png"
-    if samples.exists():
-        text += f"\nsamples: {samples}"
-    return Result(text, picture=plot if plot.exists() else None, **figures)

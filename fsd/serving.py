@@ -28,19 +28,20 @@ class NotLaunched:
         raise MachineError("no web UI runs", "run the cell 'Launch web UI' first: launch_webui")
 
 
-def webui_install(ui: str = "a1111") -> Result:
+def webui_install(flavor: str = "a1111") -> Result:
     """Install AUTOMATIC1111 with ControlNet, or Forge, with an environment of its own. Run again, it checks and repairs.
 
     It lies in FSD_WEBUI_HOME, else in the user's cache, never on Drive.
-    ui: a1111 or forge; the studio is part of fsd and needs no installation.
+    flavor: a1111 or forge; the studio is part of fsd and needs no installation.
     """
-    from fsd.webui.flavors import FLAVORS, get_flavor
+    from fsd.webui.flavors import get_flavor
     from fsd.webui.install import install
 
-    one_of("ui", ui, *FLAVORS)
-    found = install(get_flavor(ui))
+    if flavor == "studio":
+        raise RecipeError("the studio is part of fsd and needs no installation", "open it: webui_launch ui=studio")
+    found = install(get_flavor(flavor))
     text = f"{found.flavor.title} {found.flavor.version}: {found.folder}"
-    return Result(text, ui=ui, version=found.flavor.version, folder=str(found.folder), python=str(found.python))
+    return Result(text, flavor=flavor, version=found.flavor.version, folder=str(found.folder), python=str(found.python))
 
 
 def webui_launch(
@@ -56,7 +57,8 @@ def webui_launch(
     """Open a model in a web UI, at a link that only you can open, until Ctrl-C.
 
     model: a session (cup, cup@unet-000500, cup@base), a file or folder, a family, OWNER/NAME on the hub, or a link.
-    tunnel: auto, colab, cloudflared, cloudflared-named, ngrok, gradio, localtunnel, or none: this machine only.
+    tunnel: auto (on Colab the first that works, elsewhere none), colab, cloudflared, cloudflared-named, ngrok, gradio,
+    localtunnel, or none: this machine only.
     ui: a1111, forge or studio (default: an installed one that runs the model, else the studio).
     flags: for AUTOMATIC1111 or Forge, such as "--medvram"; "!--medvram" takes one away that fsd chose.
     root: the folder that holds Fast-Dreambooth/ and WebUI/ (default: My Drive on Colab, else FSD_HOME or here).
@@ -64,13 +66,16 @@ def webui_launch(
     paid_units: on Colab: say that your account has paid compute units. Its free tier forbids web UIs.
     show_password: print the password with which programs use the web UI's API.
     """
+    from fsd.webui.terminal import links_on_enter
+
     began = time.monotonic()
     with launch_webui(model, tunnel, ui, flags, root, port, paid_units) as running:
         ready_s = round(time.monotonic() - began, 1)
         how = f"password {running.password}" if show_password else "--show-password shows the password"
         report.say(f"programs log in to its API by HTTP Basic: user {running.user}, {how}")
         try:
-            report.say("Ctrl-C ends it")
+            links_on_enter(running)
+            report.say("Enter makes another login link, Ctrl-C ends it")
             running.wait()
         except KeyboardInterrupt:
             report.say("stopping")
@@ -106,7 +111,8 @@ def controlnet_list(family: str = "") -> Result:
     from fsd.webui.controlnet import HEAD, list_controlnets, rows
 
     found = list_controlnets(family)
-    return Result(report.table(rows(found), HEAD), controlnets=[asdict(one) for one in found])
+    none = f"fsd knows no ControlNet for {family}; to add one of your own: fsd controlnet add FILE {family}"
+    return Result(report.table(rows(found), HEAD) if found else none, controlnets=[asdict(one) for one in found])
 
 
 def controlnet_add(what: str, model: str, ui: str = "", root: str = "") -> Result:
@@ -123,6 +129,10 @@ def controlnet_add(what: str, model: str, ui: str = "", root: str = "") -> Resul
     from fsd.webui.flavors import FLAVORS
     from fsd.webui.models import find_model
 
+    if not what:
+        raise RecipeError(
+            "no ControlNet is named", "give a task such as canny, or a file, a folder, OWNER/NAME or a link"
+        )
     if ui:
         one_of("ui", ui, *FLAVORS, "studio")
     home = root_folder(root)

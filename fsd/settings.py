@@ -7,7 +7,7 @@ from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from typing import Any, Literal, get_args, get_origin
 
-from fsd.errors import RecipeError
+from fsd.errors import RecipeError, meant
 
 FREE = {"free": True}
 """Marks a setting that may change when a run goes on: the final weights do not depend on it."""
@@ -80,5 +80,5 @@ def without_free(value: Any) -> dict[str, Any]:
 def one_of(name: str, value: str, *choices: str) -> str:
     """`value` if it is one of the choices; a RecipeError that lists them otherwise."""
     if value not in choices:
-        raise RecipeError(f"{name} is {value!r}", f"choose one of: {', '.join(choices)}")
+        raise RecipeError(f"{name} is {value!r}", f"{meant(value, choices)}choose one of: {', '.join(choices)}")
     return value

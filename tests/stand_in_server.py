@@ -6,6 +6,10 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
+
+from fsd.webui.flavors import A1111
+from fsd.webui.install import Installed
 from fsd.webui.logs import Fatal, Phase
 from fsd.webui.server import Server
 
@@ -21,6 +25,16 @@ FATAL = (
     Fatal(r"Stable diffusion model failed to load", "the model is broken", "another model"),
     Fatal(r"Cannot add middleware", "asked too early", "again"),
 )
+
+
+def install_stand_in(scenario: str, app: Path, patch: pytest.MonkeyPatch) -> None:
+    """Have the launcher find the stand-in, playing a scenario, installed as AUTOMATIC1111 in the folder `app`."""
+    path = f"sys.argv[1:1], sys.path[:0] = [{scenario!r}], [{str(STAND_IN.parent)!r}]"
+    code = f"import runpy, sys\n{path}\nrunpy.run_path({str(STAND_IN)!r}, run_name='__main__')\n"
+    app.mkdir(exist_ok=True)
+    (app / "launch.py").write_text(code)
+    installed = Installed(A1111, app, Path(sys.executable), {})
+    patch.setattr("fsd.webui.install.find_installed", lambda flavor: installed if flavor is A1111 else None)
 
 
 def server(scenario: str, port: int, folder: Path, *arguments: str) -> Server:

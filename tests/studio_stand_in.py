@@ -25,7 +25,7 @@ class StandIn(Engine):
         self.hold = threading.Event()
         self._cancelled = threading.Event()
 
-    def run(self, job: Job) -> Generator[Event, None, None]:
+    def run(self, job: Job, asker: str = "") -> Generator[Event, None, None]:
         self.jobs.append(job)
         self._cancelled.clear()
         if job.model == "broken":
@@ -58,7 +58,7 @@ class StandIn(Engine):
         picture.save(path, pnginfo=info)
         return Picture(path, text, seed)
 
-    def cancel(self) -> None:
+    def cancel(self, asker: str = "") -> None:
         self._cancelled.set()
 
     def state(self) -> State:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from fsd import __main__, __version__, models, pipeline, serving, upkeep
+from fsd import __main__, __version__, command_line, models, pipeline, serving, stage, upkeep
 from fsd.data.session import Session
 from fsd.errors import Interrupted
 from fsd.runtime import report
@@ -65,29 +65,31 @@ def test_help_lists_every_verb_in_order_with_one_line(fsd: Fsd) -> None:
     assert (code, err) == (0, "")
     rest = out
     for verb in VERBS:
-        _, found, rest = rest.partition(f"    {verb}")
+        _, found, rest = rest.partition(f"    {command_line.shown(verb)}")
         assert found, verb
         assert rest.strip().splitlines()[0].strip(), verb
     assert "Exit codes: 0 done, 1 failed, 2 wrong usage, 75 stopped and saved" in out
-    assert list(__main__.verbs()) == VERBS
+    assert list(command_line.verbs()) == VERBS
 
 
 def test_the_notebook_and_the_command_line_have_the_same_verbs() -> None:
-    for name, verb in __main__.verbs().items():
+    for name, verb in command_line.verbs().items():
         assert getattr(sys.modules[verb.__module__], name.replace("-", "_")) is verb
         assert verb.__module__ in (pipeline.__name__, upkeep.__name__, models.__name__, serving.__name__)
 
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_help_of_a_verb_explains_every_option(fsd: Fsd, verb: str) -> None:
-    choices = next(a for a in __main__._parser()._actions if isinstance(a, argparse._SubParsersAction)).choices
-    for action in choices[verb]._actions:
+    choices = next(a for a in command_line.parser()._actions if isinstance(a, argparse._SubParsersAction)).choices
+    name = command_line.shown(verb)
+    for action in choices[name]._actions:
         assert action.help, f"{verb}: {action.dest} is not explained"
         assert "%(" not in action.help
-    code, out, _ = fsd(verb, "--help")
+    code, out, _ = fsd(*name.split(), "--help")
     assert code == 0
-    assert out.startswith(f"usage: fsd {verb}")
-    assert choices[verb].description[:40] in out
+    assert out.startswith(f"usage: fsd {name}")
+    assert choices[name].description[:40] in out
+    assert fsd(verb, "--help")[:2] == (0, out)
     assert "--json" in out
 
 
@@ -141,7 +143,7 @@ def test_stopped_is_75(fsd: Fsd, micro_session: Session, monkeypatch: pytest.Mon
     def stopped(*words: str) -> None:
         raise Interrupted("stopped after step 3 of 6; everything is saved", "run the same command to go on")
 
-    monkeypatch.setattr(pipeline, "run_stage", stopped)
+    monkeypatch.setattr(stage, "run_stage", stopped)
     code, out, err = fsd("train-text-encoder", "cup", "--root", root)
     assert (code, out) == (75, "")
     assert "everything is saved\n  What to do: run the same command to go on" in err
@@ -154,7 +156,7 @@ def test_control_c_is_75(fsd: Fsd, micro_session: Session, monkeypatch: pytest.M
     def pressed(*words: str) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pipeline, "run_stage", pressed)
+    monkeypatch.setattr(stage, "run_stage", pressed)
     code, out, _ = fsd("train-text-encoder", "cup", "--root", str(micro_session.folder.parents[2]), "--json")
     assert code == 75
     assert last_json(out)["code"] == "interrupted"
@@ -202,7 +204,11 @@ WRONG_USAGE = {
     "no verb": ((), "VERB"),
     "unknown verb": (("paint",), "no verb 'paint'"),
     "half a verb": (("webui",), "fsd webui install, fsd webui launch"),
-    "mistyped verb": (("train-unit", "cup"), "did you mean train-unet?"),
+    "mistyped verb": (("train-unit", "cup"), "did you mean fsd train-unet?"),
+    "a mistyped half": (("webui", "lanch"), "did you mean fsd webui launch?"),
+    "a mistyped other half": (("weubi", "launch"), "did you mean fsd webui launch?"),
+    "a mistyped option": (("webui", "launch", "--modle", "cup"), "did you mean --model? fsd webui launch --help"),
+    "two words for one": (("webui", "launch", "cup", "dog"), "not understood: cup dog"),
     "no session": (("train-unet",), "SESSION"),
     "unknown option": (("show-session", "cup", "--colour", "red"), "--colour"),
     "a word for a number": (("train-unet", "cup", "--steps", "ten"), "invalid int value: 'ten'"),
@@ -252,7 +258,7 @@ def test_wrong_usage_is_2(fsd: Fsd, words: tuple[tuple[str, ...], str]) -> None:
     assert err.startswith("fsd: ")
     assert len(err.splitlines()) == 2
     if line:
-        code, out, _ = fsd(line[0], "--json", *line[1:])
+        code, out, _ = fsd(*line, "--json")
         assert code == 2
         assert (last_json(out)["code"], said in out) == ("usage", True)
 
@@ -302,9 +308,40 @@ def test_as_a_process_it_says_one_json_object_and_loads_nothing_heavy(tmp_path: 
     ],
 )
 def test_prompts_may_stand_before_or_after_the_options(words: tuple[str, ...]) -> None:
-    options = __main__._options(list(words))
+    options = command_line.read_options(list(words))
     assert options["prompts"] == ["a cat", "a dog"]
     assert options["images"] == 2
+
+
+def test_the_first_option_of_a_verb_without_arguments_needs_no_name() -> None:
+    for words in (["webui", "launch", "cup", "--port", "4000"], ["webui-launch", "--port", "4000", "--model", "cup"]):
+        options = command_line.read_options(words)
+        assert (options["verb"], options["model"], options["port"]) == ("webui-launch", "cup", 4000)
+
+
+@pytest.mark.parametrize("flags", ["--medvram", "--medvram --xformers", "!--medvram", "--ckpt-dir=/a/b"])
+def test_flags_may_begin_with_dashes(flags: str) -> None:
+    assert command_line.read_options(["webui", "launch", "--flags", flags, "--ui", "a1111"])["flags"] == flags
+
+
+def test_an_option_is_not_taken_for_the_value_of_the_one_before(fsd: Fsd) -> None:
+    code, _, err = fsd("webui", "launch", "--flags", "--model", "cup")
+    assert (code, "--flags: expected one argument" in err) == (2, True)
+
+
+def test_the_help_of_half_a_verb_shows_both(fsd: Fsd) -> None:
+    code, out, err = fsd("webui", "--help")
+    assert (code, err, [line.split("   ")[0] for line in out.splitlines()]) == (
+        0,
+        "",
+        ["fsd webui install", "fsd webui launch"],
+    )
+
+
+def test_hints_are_in_the_words_of_the_command_line(fsd: Fsd) -> None:
+    fsd("open-session", "cup")
+    assert "run fsd add-photos first" in fsd("caption-photos", "cup")[2]
+    assert "--ui studio" in fsd("webui", "launch", "--ui", "a1111")[2]
 
 
 def test_a_reader_that_has_seen_enough_is_no_error() -> None:

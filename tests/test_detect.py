@@ -195,8 +195,9 @@ def test_the_signals_stand_in_the_order_of_their_weight(tmp_path: Path) -> None:
     assert detect(path).prediction == "v_prediction"
     (tmp_path / "model.yaml").write_text("model:\n  target: ldm.LatentDiffusion\n")
     assert detect(path).prediction == "epsilon"
-    (tmp_path / "model.yaml").write_text('model:\n  params:\n    parameterization: "v"\n')
-    assert detect(path).prediction == "v_prediction"
+    for text in ('model:\n  params:\n    parameterization: "v"\n', '{"params": {\n "parameterization": "v"}}\n'):
+        (tmp_path / "model.yaml").write_text(text)
+        assert detect(path).prediction == "v_prediction"
     sparse_file(path, SD2 | {"v_pred": (0,)}, metadata={"modelspec.prediction_type": "epsilon"})
     assert detect(path).prediction == "epsilon"
     assert "modelspec.prediction_type epsilon" in detect(path).signals[-1]

@@ -17,8 +17,9 @@ from safetensors.torch import save_file
 
 from fsd.errors import RecipeError, WeightsError
 from fsd.families.samplers import SAMPLERS
-from fsd.generate.drawing import Drawn, draw
-from fsd.generate.opening import Opened, Shelf
+from fsd.generate.canvas import size_like
+from fsd.generate.drawing import Drawn, _strength, draw, set_sampler
+from fsd.generate.opening import Opened, Shelf, model_name, shown_spec
 from fsd.generate.placing import place
 from fsd.generate.preview import Previewer
 from fsd.job import Control, Job, Lora
@@ -181,6 +182,54 @@ def test_every_sampler_draws_the_same_for_a_seed_in_any_batch(sd1: Opened) -> No
             assert difference(two[1], alone) <= 1, name
     with pytest.raises(RecipeError, match="Euler"):
         pixels(sd1, sampler="Elder")
+
+
+def test_some_of_every_picture_is_made_anew() -> None:
+    for steps in range(1, 1000):
+        assert int(steps * _strength(0.0, steps)) == 1, steps
+        assert int(steps - steps * _strength(0.0, steps)) == steps - 1, steps  # as SD 3's and Flux' pipelines count
+        assert _strength(0.75, 4) == 0.75
+
+
+def test_lcm_draws_with_more_steps_than_it_was_distilled_on(sd1: Opened) -> None:
+    for steps, grid in ((50, 50), (51, 100), (101, 125), (150, 200), (999, 1000)):
+        set_sampler(sd1.pipeline, sd1.scheduler, "LCM", steps)
+        scheduler = sd1.pipeline.scheduler
+        scheduler.set_timesteps(steps)
+        assert scheduler.config.original_inference_steps == grid and len(scheduler.timesteps) == steps
+        assert int(scheduler.timesteps[0]) == 999
+    assert pixels(sd1, steps=51, sampler="LCM").shape == (64, 64, 3)
+
+
+@pytest.mark.parametrize("shape", [(6000, 1), (2, 60000)])
+def test_a_size_taken_from_a_picture_can_be_made(shape: tuple[int, int]) -> None:
+    for step_px in (8, 16, 64):
+        size = size_like(Image.new("L", shape), 1024, step_px)
+        assert all(step_px <= side <= 4096 and side % step_px == 0 for side in size)
+
+
+def test_a_controls_picture_is_cut_or_stretched_as_it_asks(sd1: Opened, tmp_path: Path) -> None:
+    left = Image.new("RGB", (128, 64))
+    left.paste("white", (0, 0, 32, 64))
+    left.save(tmp_path / "wide.png")
+    controlnet(sd1).save_pretrained(tmp_path / "net")
+    control, seen = Control(str(tmp_path / "net"), str(tmp_path / "wide.png")), []
+    job = Job("m", "a cup", steps=1, width_px=64, height_px=64, mode="img2img", init_image=control.image, fit="stretch")
+    for fit in ("crop", "stretch"):
+        list(
+            draw(
+                sd1, replace(job, controls=(replace(control, fit=fit),)), lambda *step: None, lambda: False, seen.extend
+            )
+        )
+    cut, stretched = seen
+    assert cut.getbbox() is None and stretched.getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_a_link_shows_neither_its_query_nor_its_user() -> None:
+    link = "https://me:pass@bucket.example/some/mug.v2.safetensors?X-Amz-Signature=secret#part"
+    assert shown_spec(link) == "https://bucket.example/some/mug.v2.safetensors"
+    assert model_name(link) == "mug.v2" and model_name("https://bucket.example/download?key=secret") == "download"
+    assert model_name("tiny") == "tiny" and model_name("/models/what?#1.ckpt") == "what?#1"
 
 
 def test_samplers_of_flows(tmp_path: Path) -> None:

@@ -150,7 +150,7 @@ def test_adding_a_family_is_adding_one_record(
     assert get_family("sd16") is added
     with pytest.raises(RecipeError, match="sd16x") as caught:
         get_family("sd16x")
-    assert "did you mean 'sd16'" in caught.value.hint
+    assert "did you mean sd16?" in caught.value.hint
     chosen = pipeline.choose_base_model(session, "owner/sd16@v1", web_ui="forge")
     assert chosen == {"family": "sd16", "folder": str(micro_model)}
     recipe = session.recipe()
@@ -223,10 +223,10 @@ def test_768_px_on_sd15_warns_and_asks_for_force(
 @pytest.mark.parametrize(
     ("name", "web_ui", "hint"),
     [
-        ("sd35-large", "a1111", "use forge or comfyui for it; a1111 runs: tiny, sd15"),
+        ("sd35-large", "a1111", "use forge or comfyui or studio for it; a1111 runs: tiny, sd15"),
         ("flux-dev", "a1111", "use forge or forge-neo or comfyui"),
-        ("sd35-medium", "forge-neo", "use forge or comfyui for it; forge-neo runs: sd15"),
-        ("tiny", "forge", "use a1111 for it"),
+        ("sd35-medium", "forge-neo", "use forge or comfyui or studio for it; forge-neo runs: sd15"),
+        ("tiny", "forge", "use a1111 or studio for it"),
         ("sd15", "automatic", "choose one of: a1111, forge, forge-neo, comfyui"),
     ],
 )

@@ -66,6 +66,27 @@ def test_foreign_and_odd_texts(text: str, prompt: str, steps: str | None) -> Non
     assert (info.prompt, info.settings.get("Steps")) == (prompt, steps)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "a" + " " * 200_000 + "b", "Steps: 1, " + "a b" * 70_000, "Steps: 1, " * 20_000 + "b", 'a: "b" ' * 30_000,
+        "<lora:a:" + "1" * 200_000, "<lora:" * 30_000, "a" + "\n" * 200_000 + "b",
+    ],
+)  # fmt: skip
+def test_long_junk_is_read_once_and_not_from_each_of_its_letters(line: str) -> None:
+    assert parse(f"p\n{line}").settings == {}
+    assert split_lora(line) == (line, [])
+    assert parse(write(Infotext(line, "", {"Steps": "1"}))).settings == {"Steps": "1"}
+
+
+def test_a_prompt_with_a_line_like_the_negative_prompt_keeps_its_words() -> None:
+    info = Infotext("a\n Negative prompt: of a cup\nb", "no\nNegative prompt: x", {"Steps": "1"})
+    text = write(info)
+    assert text.count("\nNegative prompt:") == 2  # the real one, and its own second line
+    read = parse(text)
+    assert read.prompt == "a  Negative prompt: of a cup\nb" and read.negative == info.negative
+
+
 def test_values_are_quoted_where_they_must_be() -> None:
     assert [quoted(value) for value in (7.0, "Euler a", "a, b", "a: b", 'say "x"')] == [
         "7.0", "Euler a", '"a, b"', '"a: b"', '"say \\"x\\""',

@@ -22,14 +22,12 @@ from urllib.request import HTTPCookieProcessor, Request, build_opener
 
 import pytest
 from micro import parts_of
-from stand_in_server import FATAL, PHASES, STAND_IN, server
+from stand_in_server import FATAL, PHASES, STAND_IN, install_stand_in, server
 from upstream import Upstream
 
 from fsd.data.session import Session
 from fsd.errors import MachineError, RecipeError, SessionError
 from fsd.webui import running
-from fsd.webui.flavors import Flavor
-from fsd.webui.install import Installed
 from fsd.webui.launch import launch_webui
 from fsd.webui.lock.process import start_proxy
 from fsd.webui.logs import Log, fatal_of, phase_of, redacted
@@ -351,20 +349,13 @@ class Machine:
     """A machine on which the stand-in is installed as AUTOMATIC1111, or nothing is."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.folder, self.app = folder, folder / "app"
-        self.app.mkdir()
+        self.folder, self.patch = folder, monkeypatch
         self.model = folder / "models" / "my.safetensors"
         monkeypatch.setenv("FSD_WEBUI_HOME", str(folder / "software"))
-        monkeypatch.setattr("fsd.webui.install.find_installed", self.find_installed)
-        self.installed: list[str] = []
+        monkeypatch.setattr("fsd.webui.install.find_installed", lambda flavor: None)
 
     def install(self, scenario: str) -> None:
-        code = f"import runpy, sys\nsys.argv[1:1] = [{scenario!r}]\nrunpy.run_path({str(STAND_IN)!r}, run_name='__main__')\n"
-        (self.app / "launch.py").write_text(code)
-        self.installed = ["a1111"]
-
-    def find_installed(self, flavor: Flavor) -> Installed | None:
-        return Installed(flavor, self.app, Path(sys.executable), {}) if flavor.name in self.installed else None
+        install_stand_in(scenario, self.folder / "app", self.patch)
 
     def launch(self, model: str = "", tunnel: str = "none", **more: Any) -> WebUI:
         return launch_webui(model, tunnel, root=str(self.folder), **more)
@@ -645,7 +636,7 @@ def test_nothing_starts_for_a_wish_that_cannot_be_met(
 
 
 def test_the_studio_is_there_when_nothing_else_is(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    machine: Machine, micro_model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked = []
 
@@ -655,12 +646,16 @@ def test_the_studio_is_there_when_nothing_else_is(
 
     monkeypatch.setitem(sys.modules, "fsd.webui.studio.server", SimpleNamespace(studio_server=studio_server))
     with machine.launch("sd15"):
-        assert "web UI: the studio (no installed web UI runs Stable Diffusion 1.5)" in capsys.readouterr().out
+        assert "web UI: the studio (no other web UI is installed)" in capsys.readouterr().out
         assert asked[-1] == (machine.folder, "sd15")
         assert (machine.folder / "WebUI" / "studio" / "logs" / "webui.log").is_file()
     machine.install("ready")
     with machine.launch("flux-dev"):
         assert asked[-1] == (machine.folder, "flux-dev")
+    save_ckpt(parts_of(micro_model), machine.model)
+    monkeypatch.chdir(machine.model.parent)
+    with machine.launch(machine.model.name, ui="studio"):
+        assert asked[-1] == (machine.folder, str(machine.model)), "it runs in another folder"
 
 
 def test_colab_asks_for_paid_units(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -690,7 +685,7 @@ sys.exit(main(["webui", "launch", "--model", "sd15", "--ui", "studio", "--tunnel
 def test_in_a_terminal_it_runs_until_ctrl_c(tmp_path: Path, as_json: bool) -> None:
     code = IN_A_TERMINAL.format(tests=str(STAND_IN.parent), root=str(STAND_IN.parents[1]))
     command = [sys.executable, "-c", code, *(["--json"] if as_json else [])]
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     child = subprocess.Popen(command, cwd=tmp_path, **streams)  # type: ignore[call-overload]
     people = child.stderr if as_json else child.stdout
     said = []
@@ -698,6 +693,10 @@ def test_in_a_terminal_it_runs_until_ctrl_c(tmp_path: Path, as_json: bool) -> No
         said.append(line)
     assert any(line.startswith("programs log in to its API by HTTP Basic: user fsd, --show-p") for line in said), said
     assert any("log in (this link opens once): http://127.0.0.1:" in line for line in said), (said, child.stderr)
+    child.stdin.write("\n")  # Enter
+    child.stdin.flush()
+    another = people.readline()
+    assert another.startswith("log in (this link opens once): http") and another not in said
     children = below(child.pid)
     child.send_signal(signal.SIGINT)
     out, _ = child.communicate(timeout=30)

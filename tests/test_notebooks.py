@@ -14,7 +14,7 @@ import pytest
 from IPython.core.inputtransformer2 import TransformerManager
 from notebook_runner import FIELD, ROOT, STAND_IN, check_form, code_cells, error, filled, printed, run_cells, shown
 
-from fsd.__main__ import verbs
+from fsd.command_line import verbs
 
 NOTEBOOK = ROOT / "notebooks" / "fast_dreambooth.ipynb"
 CELLS = code_cells(NOTEBOOK)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import fsd.__main__
+import fsd.command_line
 from fsd import pipeline
 
 ROOT = Path(__file__).parents[1]
@@ -25,7 +25,7 @@ def test_every_verb_it_names_exists() -> None:
     named = {word.replace("webui ", "webui-").replace("controlnet ", "controlnet-")
              for word in re.findall(r"(?:^|`)fsd ((?:(?:webui|controlnet) )?[a-z-]+)", README, flags=re.MULTILINE)}  # fmt: skip
     assert len(named) > 8
-    assert named <= set(fsd.__main__.verbs())
+    assert named <= set(fsd.command_line.verbs())
 
 
 def test_links_and_pictures_are_there() -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import re
 import shutil
 import signal
 import subprocess
+import threading
+import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -28,7 +33,7 @@ from fsd.webui.studio.defaults import choice_of, defaults
 from fsd.webui.studio.form import OWN_SAMPLER, Form
 from fsd.webui.studio.server import studio_server
 from fsd.webui.studio.settings import form_values
-from fsd.webui.studio.sizes import size_px
+from fsd.webui.studio.sizes import size_like, size_px
 
 gr = pytest.importorskip("gradio")
 
@@ -38,6 +43,7 @@ FORM: dict[str, Any] = {
     "seed": 7, "loras": [], "lora_weight": 1, "control": "", "control_image": None, "preprocessor": "none",
     "control_weight": 1, "control_mode": "",
 }  # fmt: skip
+PAGE: Any = SimpleNamespace(session_hash="page")
 A1111_TEXT = """a cup, wood <lora:clay:0.7>
 Negative prompt: blurry
 Steps: 21, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 6.5, Seed: 123456789012, Size: 640x448, Model hash: 0a1b2c, \
@@ -92,7 +98,8 @@ def test_a_model_that_is_not_listed_is_recognised_where_that_costs_nothing(tmp_p
     assert choice_of("stable-diffusion-v1-5/stable-diffusion-v1-5", []).family == "sd15"
     (tmp_path / "broken.safetensors").write_bytes(b"no")
     assert choice_of(str(tmp_path / "broken.safetensors"), []).family == ""
-    assert choice_of("https://example.com/" + "x" * 500, []).family == ""
+    for odd in ("https://example.com/" + "x" * 500, "a" * 300, "~nobodysuch/x", "x\0y"):
+        assert choice_of(odd, []).family == "", odd
 
 
 def test_the_form_becomes_a_job(tmp_path: Path) -> None:
@@ -115,7 +122,8 @@ def test_the_form_becomes_a_job(tmp_path: Path) -> None:
         ({"mode": "Image to image"}, "no picture to start from"),
         ({"mode": "Inpainting"}, "no picture to paint in"),
         ({"size": "huge"}, "the size is 'huge'"),
-        ({"size": "20000 x 64"}, "width_px is 20000"),
+        ({"size": "100000x64"}, "width_px is 100000, not 64 to 4096"),
+        ({"size": "7 x 7"}, "width_px is 7, not 64 to 4096"),
         ({"steps": None}, "steps is empty"),
         ({"steps": 2.5}, "steps is 2.5, not a whole number"),
         ({"seed": -5}, "seed is -5"),
@@ -154,6 +162,26 @@ def test_settings_of_a_picture_go_back_into_the_form(engine: StandIn) -> None:
     assert (values["loras"], values["lora_weight"]) == (["clay.safetensors"], 0.7)
     unknown = form_values("Steps: many, CFG scale: 7, Seed: 1, Model: elsewhere", models, [])
     assert "steps" not in unknown and "model" not in unknown and unknown["seed"] == 1
+
+
+def test_values_beyond_the_sliders_do_not_go_back_into_the_form(engine: StandIn) -> None:
+    text = "a <lora:clay:7>\nSteps: {}, Sampler: Euler, CFG scale: {}, Seed: 5, Size: {}x9, Denoising strength: {}"
+    ours = form_values(text.format(150, 30, 7, 1), [], engine.loras())
+    assert (ours["steps"], ours["guidance"], ours["strength"]) == (150, 30, 1)
+    others = form_values(text.format(151, "nan", "9" * 5000, 7), [], engine.loras())
+    assert not {"steps", "guidance", "strength", "size"} & others.keys() and others["seed"] == 5
+    assert (others["prompt"], others["loras"]) == ("a <lora:clay.safetensors:7>", [])
+    from fsd.webui.studio.fields import build_ask, build_settings
+
+    with gr.Blocks():
+        fields = build_ask() | build_settings()
+    for name in ("steps", "guidance", "strength"):
+        assert fields[name].preprocess(ours[name]) == ours[name]
+
+
+def test_sizes_taken_from_pictures_are_sizes_that_can_be_made() -> None:
+    for shape in ((6000, 1), (1, 60000), (60000, 60000)):
+        assert all(64 <= side <= 4096 for side in size_px(size_like(*shape, "1024 × 1024"))), shape
 
 
 def test_loras_of_different_weights_are_named_in_the_prompt(tmp_path: Path) -> None:
@@ -203,6 +231,37 @@ def test_thumbnails_are_small_kept_and_never_in_the_way(tmp_path: Path) -> None:
     assert pictures.settings_of(tmp_path / "no.png") == ""
 
 
+@pytest.mark.parametrize("kind", ["gone", "no picture", "a bomb", "a GIF", "half a header"])
+def test_a_picture_that_cannot_be_used_is_one_sentence_and_breaks_no_gallery(
+    kind: str, engine: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fsd.webui.studio.filling import start_from
+    from fsd.webui.studio.gallery import GalleryTab
+    from fsd.webui.studio.page import _like
+
+    path = Path(photo(_folder(engine.outputs / "2026-01-02")))
+    with gr.Blocks():
+        tab = GalleryTab(engine.outputs, tmp_path / "small")
+    content = path.read_bytes()
+    if kind == "gone":
+        path.unlink()
+    elif kind == "a bomb":
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    elif kind == "a GIF":
+        Image.new("RGB", (9, 9)).save(path, format="GIF")
+    else:
+        path.write_bytes(b"no" if kind == "no picture" else content[:20])
+    layers = {"background": "photo.png", "layers": [str(path)]}
+    for use in (
+        lambda: start_from(str(path), "Inpainting", "64 × 64"), lambda: _like(str(path), "64 × 64"),
+        lambda: form(mode="Inpainting", painted=layers).job(tmp_path), lambda: tab._details(str(path)),
+    ):  # fmt: skip
+        with pytest.raises(RecipeError, match="not there any more" if kind == "gone" else "cannot be read"):
+            use()
+    assert pictures.settings_of(path) == "" and pictures.thumbnail(path, tmp_path / "small") == path
+    assert len(tab.refresh(24)[1]) == (kind != "gone")
+
+
 def test_facts_are_safe_html() -> None:
     shown = pictures.facts_html("<img src=x onerror=y>\nNegative prompt: <b>\nSteps: 4, Seed: 1, Version: v1")
     assert "<img" not in shown and "&lt;img" in shown and "<span>Seed: 1</span>" in shown and "Version" not in shown
@@ -222,7 +281,7 @@ def test_a_sessions_training_is_told(tmp_path: Path) -> None:
 
 
 def test_a_job_is_followed_and_its_pictures_are_shown(create: Any) -> None:
-    steps = list(create._run(*FORM.values()))
+    steps = list(create._run(PAGE, *FORM.values()))
     assert "loading cup" in steps[1][0] and any("step 2 of 6" in step[0] for step in steps)
     assert any(step[1].get("value", "").endswith("preview.jpg") for step in steps)
     assert "2 pictures" in steps[-1][0]
@@ -235,7 +294,7 @@ def test_a_job_is_followed_and_its_pictures_are_shown(create: Any) -> None:
 def test_errors_are_one_sentence_and_no_html(create: Any) -> None:
     seen = []
     with pytest.raises(gr.Error) as fault:
-        seen.extend(create._run(*(FORM | {"model": "broken"}).values()))
+        seen.extend(create._run(PAGE, *(FORM | {"model": "broken"}).values()))
     assert fault.value.message == "the model broken is &lt;damaged&gt;: choose another one"
     assert not fault.value.print_exception
 
@@ -243,9 +302,9 @@ def test_errors_are_one_sentence_and_no_html(create: Any) -> None:
 def test_what_nobody_foresaw_is_one_sentence_too(
     engine: StandIn, create: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(engine, "run", lambda job: {}["<secret>"])
+    monkeypatch.setattr(engine, "run", lambda job, asker: {}["<secret>"])
     with pytest.raises(gr.Error) as fault:
-        list(create._run(*FORM.values()))
+        list(create._run(PAGE, *FORM.values()))
     assert fault.value.message == "this failed in a way that nobody foresaw (KeyError): the log says more"
     assert "Traceback" in capfd.readouterr().err
     from fsd.webui.studio.words import careful
@@ -270,7 +329,7 @@ def test_a_controlnet_for_many_tasks_asks_what_its_picture_shows(tmp_path: Path)
 
 def test_a_stopped_job_leaves_the_pictures_that_were_whole(engine: StandIn, create: Any) -> None:
     engine.hold.set()
-    running: Iterator[Any] = create._run(*FORM.values())
+    running: Iterator[Any] = create._run(PAGE, *FORM.values())
     while "step 2" not in (step := next(running))[0]:
         assert step
     engine.cancel()
@@ -285,13 +344,13 @@ def test_before_and_after_are_made_from_the_same_seeds(engine: StandIn, tmp_path
         tab = CompareTab(engine)
     choices, none, box = tab.refresh(None)
     assert choices["value"] == "cup" and box["visible"] and not none["visible"]
-    *_, last = tab._run("cup", "a cup", 2, 5)
+    *_, last = tab._run(PAGE, "cup", "a cup", 2, 5)
     assert [caption for _, caption in last[1]["value"]] == [
         "before, seed 5", "after, seed 5", "before, seed 6", "after, seed 6",
     ]  # fmt: skip
     assert [(job.model, job.seed, job.images) for job in engine.jobs] == [("cup@base", 5, 2), ("cup", 5, 2)]
     with pytest.raises(gr.Error, match="no session is chosen"):
-        list(tab._run(None, "", 2, 5))
+        list(tab._run(PAGE, None, "", 2, 5))
 
 
 def test_the_gallery_shows_pictures_with_their_settings_and_reads_uploads(engine: StandIn, tmp_path: Path) -> None:
@@ -320,6 +379,23 @@ def test_the_form_is_filled_at_the_start_by_a_model_and_by_a_picture(engine: Sta
     assert "value" not in put["init_image"]
 
 
+def test_gradios_copies_go_with_time_and_pictures_stay(engine: StandIn, tmp_path: Path) -> None:
+    from gradio.route_utils import delete_files_created_by_app
+
+    from fsd.webui.studio.page import build_page
+
+    picture = Path(photo(_folder(engine.outputs)))
+    gr.set_static_paths([engine.outputs])
+    page = build_page(engine, tmp_path)
+    every_s, age_s = page.delete_cache
+    assert every_s <= 3600 and age_s >= 86400, "a page that is open for a day still shows what it showed"
+    copied = page.default_config.blocks
+    image = next(one for one in copied.values() if getattr(one, "elem_id", "") == "big")
+    copy = Path(image.move_resource_to_block_cache(photo(tmp_path)))
+    delete_files_created_by_app(page, age=None)
+    assert not copy.exists() and picture.exists()
+
+
 def test_the_app_answers_and_keeps_to_itself(engine: StandIn, tmp_path: Path) -> None:
     from starlette.testclient import TestClient
 
@@ -330,38 +406,66 @@ def test_the_app_answers_and_keeps_to_itself(engine: StandIn, tmp_path: Path) ->
     assert "fsd studio" in page.text and "connect-src 'self'" in page.headers["content-security-policy"]
     style = client.get("/theme.css").text
     assert not re.search(r"@import|url\(['\"]?(https?:)?//", style)
+    assert "text to image alone" in client.get("/config").text, "what SD 3.5's ControlNets cannot do"
     secret = tmp_path / "Fast-Dreambooth" / "secret.txt"
     _folder(secret.parent)
     secret.write_text("mine")
     assert client.get(f"/gradio_api/file={secret}").status_code in (403, 404)
 
 
-def test_the_process_says_when_it_is_ready_and_ends_when_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])
+def test_the_process_says_when_it_is_ready_and_leaves_nothing_when_told_to_end(
+    told: signal.Signals, tmp_path: Path
+) -> None:
     server = studio_server(tmp_path, free_port(), "tiny")
     assert server.command[-2:] == ("--model", "tiny") and not any(
         name.startswith("GRADIO_S") for name in server.environment
     )
+    module, *options = server.command[2:]
+    held = "import fsd.webui.engine, held_worker, runpy; fsd.webui.engine.WorkerProcess = held_worker.HeldWorker; "
+    start = f"{held}runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
+    places = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
     child = subprocess.Popen(
-        server.command,
-        env=server.environment,
+        [server.command[0], "-c", start, *options],
+        env=server.environment | {"TMPDIR": str(_folder(tmp_path / "scratch")), "PYTHONPATH": places},
         cwd=server.folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
+    asking = threading.Thread(target=_ask, args=(server.port,), daemon=True)
     try:
         assert child.stdout is not None
         lines = []
         for line in child.stdout:
             lines.append(line)
             if line.startswith("Startup time:"):
+                assert status_of(f"http://127.0.0.1:{server.port}{server.ping}") == 200, "".join(lines)
+                asking.start()
+            if line.startswith("held"):  # a picture is being made
                 break
-        assert status_of(f"http://127.0.0.1:{server.port}{server.ping}") == 200, "".join(lines)
-        child.send_signal(signal.SIGTERM)
+        assert len(list((tmp_path / "scratch").glob("fsd-*"))) >= 3, "uploads, previews, and the request's pictures"
+        child.send_signal(told)
         assert "Traceback" not in child.communicate(timeout=30)[0]
+        assert child.returncode == 0 and list((tmp_path / "scratch").glob("fsd-*")) == []
     finally:
         child.kill()
         child.wait()
+        asking.join(30)
+
+
+def _ask(port: int) -> None:
+    address = f"http://127.0.0.1:{port}/sdapi/v1/txt2img"
+    asked = urllib.request.Request(address, b"{}", {"Content-Type": "application/json"})
+    with suppress(OSError, http.client.HTTPException):
+        urllib.request.urlopen(asked, timeout=30).close()
+
+
+def test_a_root_that_is_no_folder_is_one_sentence(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    assert studio.main(["--root", str(tmp_path / "file")]) == 1
+    said = "".join(capfd.readouterr())
+    assert "cannot be made: Not a directory" in said and "Traceback" not in said
 
 
 def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:

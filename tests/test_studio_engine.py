@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
-from test_studio import form
+from test_studio import PAGE, form
 from tiny_controlnet import make_controlnet
 
 from fsd.webui.engine import Engine, Picture, Progress
@@ -78,7 +78,7 @@ def test_a_controlnet_is_followed_and_shows_what_it_sees(
         model=str(micro_model), size="64 × 64", images=1, steps=4, sampler=OWN_SAMPLER, control=control,
         control_image=photo, preprocessor="canny",
     )  # fmt: skip
-    shown = list(create._run(*vars(ask).values()))
+    shown = list(create._run(PAGE, *vars(ask).values()))
     (seen,) = [step[4]["value"] for step in shown if step[4].get("value")]
     assert set(np.unique(pixels(seen[0]))) == {0, 255}
     ((path, settings, _),) = shown[-1][3]

@@ -154,7 +154,7 @@ def test_a_family_that_it_does_not_know_is_refused(tmp_path: Path) -> None:
     folder = make_sd3(tmp_path / "sd3")
     with pytest.raises(RecipeError, match=r"a1111 cannot run Stable Diffusion 3\.5") as caught:
         find_model(str(folder), tmp_path).need("a1111")
-    assert "use forge or comfyui for it; a1111 runs: tiny, sd15" in caught.value.hint
+    assert "use forge or comfyui or studio for it; a1111 runs: tiny, sd15" in caught.value.hint
     with pytest.raises(RecipeError, match="a1111 cannot run FLUX"):
         find_model("flux-dev", tmp_path).need("a1111")
     find_model("sd15", tmp_path).need("a1111")
@@ -168,6 +168,37 @@ def test_what_is_no_model_is_said(tmp_path: Path, micro_session: Session) -> Non
     (tmp_path / "page.safetensors").write_text("<html></html>")
     with pytest.raises(WeightsError, match="a web page"):
         find_model(str(tmp_path / "page.safetensors"), tmp_path)
+
+
+def test_a_folder_of_photos_does_not_hide_the_session_of_its_name(
+    tmp_path: Path, micro_session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cup").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert find_model("cup", tmp_path).session
+
+
+def test_a_checkpoint_that_there_is_not_is_said_with_those_there_are(tmp_path: Path, micro_session: Session) -> None:
+    (micro_session.checkpoints / "unet-000500").mkdir(parents=True)
+    assert find_model("cup@unet-000500", tmp_path).step == "unet-000500"
+    assert find_model("cup@base", tmp_path).step == "base"
+    with pytest.raises(SessionError, match="'cup' has no checkpoint 'unet-000400'") as caught:
+        find_model("cup@unet-000400", tmp_path)
+    assert caught.value.hint == "it has: unet-000500, base"
+
+
+@pytest.mark.parametrize("spec", ["~nobody/model.ckpt", "~nobody", "x" * 300, "\0"])
+def test_what_no_path_can_be_called_is_no_model(tmp_path: Path, spec: str) -> None:
+    with pytest.raises(RecipeError, match="there is no "):
+        find_model(spec, tmp_path)
+
+
+def test_the_one_file_of_a_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/cup.safetensors").write_bytes(b"")
+    with pytest.raises(WeightsError) as caught:
+        find_model(str(tmp_path / "mine"), tmp_path)
+    assert f"name the file itself: {tmp_path / 'mine/cup.safetensors'}" in caught.value.hint
 
 
 def test_a_session_saves_its_ckpt_when_a_checkpoint_is_younger(

@@ -87,7 +87,7 @@ def test_the_choices_are_those_that_there_are() -> None:
 
     assert set(choices("launch_web_ui", "tunnel")) == {"auto", *TUNNELS}
     assert set(choices("launch_web_ui", "ui")) == {"", "studio", *FLAVORS}
-    assert set(choices("install_web_ui", "ui")) == set(FLAVORS)
+    assert set(choices("install_web_ui", "flavor")) == set(FLAVORS)
     assert set(choices("add_controlnet", "model")) - {""} <= set(FAMILIES)
 
 

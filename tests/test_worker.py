@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
+from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from micro import diffusers, torch
 from PIL import Image
 
 from fsd import infotext
 from fsd.errors import MachineError, RecipeError, WeightsError
 from fsd.generate.images import saved_text
+from fsd.generate.worker import Worker, _fault
 from fsd.webui.engine import Engine, Job, Lora, Picture, Progress
 
 FEW = {"steps": 2, "width_px": 64, "height_px": 64, "seed": 5}
@@ -40,25 +43,6 @@ def make(engine: Engine, job: Job) -> list[Picture]:
 
 def difference(one: np.ndarray, other: np.ndarray) -> int:
     return int(np.abs(one - other).max())
-
-
-def test_euler_is_a_plain_diffusers_pipeline_with_automatic1111s_euler(engine: Engine) -> None:
-    job = Job("tiny", "a red cup", "blurry", steps=4, guidance=7.0, seed=1, width_px=64, height_px=64, sampler="Euler")
-    made = pixels(make(engine, job)[0].path)
-    import fsd_tiny_base
-
-    plain = diffusers.StableDiffusionPipeline.from_pretrained(fsd_tiny_base.model_folder())
-    plain.scheduler = diffusers.EulerDiscreteScheduler(
-        beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, timestep_spacing="linspace"
-    )
-    plain.to("cpu", torch.float32).set_progress_bar_config(disable=True)
-    drawn = plain(
-        "a red cup", negative_prompt="blurry", num_inference_steps=4, guidance_scale=7.0, width=64, height=64,
-        generator=torch.Generator().manual_seed(1),
-    ).images[0]  # fmt: skip
-    assert difference(made, np.asarray(drawn).astype(int)) <= 1
-    other = pixels(make(engine, replace(job, seed=2))[0].path)
-    assert difference(made, other) > 20
 
 
 def test_a_picture_is_its_seeds_and_says_how_it_was_made(engine: Engine) -> None:
@@ -173,6 +157,43 @@ def test_jobs_wait_their_turn(engine: Engine) -> None:
     list(first)
     thread.join(60)
     assert len(made) == 1
+
+
+def test_previews_do_not_pile_up(engine: Engine) -> None:
+    for _ in range(2):
+        make(engine, Job("tiny", "a cup", steps=4, width_px=64, height_px=64))
+    assert engine._previews is not None
+    assert len({path.name.partition("-")[0] for path in engine._previews.glob("*.jpg")}) == 1
+
+
+def test_a_folder_that_takes_no_picture_is_said_before_anything_is_drawn(tmp_path: Path) -> None:
+    (tmp_path / "outputs").write_text("a file")
+    said: list[tuple[str, dict[str, Any]]] = []
+    worker = Worker(tmp_path, lambda number, event, **facts: said.append((event, facts)))
+    order = {"id": 1, "job": asdict(Job("tiny")), "outputs": str(tmp_path / "outputs"), "previews": str(tmp_path)}
+    worker.make(order)
+    assert [event for event, _ in said] == ["text", "error", "end"] and worker._shelf.opened is None
+    assert "pictures cannot be kept in" in said[1][1]["error"] and "Not a directory" in said[1][1]["error"]
+
+
+def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(folder: Path, seed: int) -> Path:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("fsd.generate.worker._free_path", full)
+    said: list[tuple[str, dict[str, Any]]] = []
+    worker = Worker(tmp_path, lambda number, event, **facts: said.append((event, facts)))
+    folders = {"outputs": str(tmp_path / "outputs"), "previews": str(tmp_path)}
+    worker.make({"id": 1, "job": asdict(Job("tiny", steps=1, width_px=64, height_px=64)), **folders})
+    assert [facts for event, facts in said if event == "error"] == [
+        {
+            "code": "machine",
+            "error": f"pictures cannot be kept in {tmp_path / 'outputs' / date.today().isoformat()}: No space left on device",
+            "hint": "free some space there, or let it be written to",
+        }
+    ]
+    other = _fault(OSError(errno.ENOSPC, "No space left on device", "/x"))
+    assert other.message == "a file cannot be read or written: No space left on device: /x" and "disk" in other.hint
 
 
 def test_a_drawing_process_that_is_killed_is_explained_and_started_again(engine: Engine) -> None:

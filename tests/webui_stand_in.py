@@ -3,26 +3,26 @@
     python webui_stand_in.py SCENARIO --port PORT ...
 
 The lines and their order are those of v1.10.1 on a CPU. As there, a request between "Running on local URL" and "Startup
-time:" kills the server ("Cannot add middleware"). GET /stand-in/die?how=NAME makes it die later, as DEATHS has it.
+time:" kills the server ("Cannot add middleware"). GET /stand-in/die?how=NAME makes it die later, as ENDS has it. What
+it answers is in webui_answers.py.
 """
 
 from __future__ import annotations
 
 import argparse
-import base64
 import json
 import os
 import select
 import signal
-import struct
 import subprocess
 import sys
 import threading
 import time
-import zlib
-from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
+
+from webui_answers import checkpoints, drawn, png, recorded, title
 
 HEAD = """Python 3.10.13 (main, Sep 11 2024, 13:44:35) [GCC 12.2.0]
 Version: 1.10.1
@@ -72,6 +72,7 @@ def main(scenario: str, arguments: list[str]) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, default=7860)
     parser.add_argument("--ckpt", default="/models/none.safetensors")
+    parser.add_argument("--data-dir", default="/nowhere")
     options = parser.parse_known_args(arguments)[0]
     port, ckpt = options.port, options.ckpt
     say(HEAD)
@@ -90,16 +91,16 @@ def main(scenario: str, arguments: list[str]) -> None:
     sys.stderr.write("\r 10%|#         | 1/10\r100%|##########| 10/10\n")
     loaded = BROKEN if scenario == "broken model" else f"{LOADING}\n{LOADED}"
     say(loaded.format(ckpt=ckpt, yaml=ckpt.rpartition(".")[0] + ".yaml"))
-    serve(scenario, port, arguments)
+    serve(scenario, port, arguments, options)
 
 
-def serve(scenario: str, port: int, arguments: list[str]) -> None:
+def serve(scenario: str, port: int, arguments: list[str], options: argparse.Namespace) -> None:
     try:
         server = Server(("127.0.0.1", port), Handler)
     except OSError:
         say(f"OSError: Cannot find empty port in range: {port}-{port}. You can specify a different port")
         sys.exit(1)
-    server.arguments = arguments
+    server.arguments, server.options = arguments, options
     say(RUNNING.format(port=port))
     window_s = 1.5 if scenario == "slow" else 0.3
     if select.select([server.socket], [], [], window_s)[0]:
@@ -113,6 +114,7 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     allow_reuse_address = False
     arguments: list[str]
+    options: argparse.Namespace
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -126,6 +128,12 @@ class Handler(BaseHTTPRequestHandler):
             self.answer({})
         elif parts.path == "/sdapi/v1/cmd-flags":
             self.answer({"argv": self.server.arguments, "environment": dict(os.environ)})
+        elif parts.path == "/sdapi/v1/sd-models":
+            self.answer(checkpoints(Path(self.server.options.data_dir)))
+        elif parts.path == "/sdapi/v1/options":
+            self.answer({"sd_model_checkpoint": title(Path(self.server.options.ckpt)), "samples_format": "png"})
+        elif parts.path in recorded()["answers"]:
+            self.answer(recorded()["answers"][parts.path])
         elif parts.path == "/stand-in/png":
             self.answer_bytes(png(int(parse_qs(parts.query)["bytes"][0])), "image/png")
         elif parts.path == "/stand-in/die":
@@ -137,9 +145,9 @@ class Handler(BaseHTTPRequestHandler):
             self.send_error(404)
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if self.path == "/sdapi/v1/txt2img":
-            self.answer({"images": [base64.b64encode(png(2000)).decode()], "info": "{}"})
+            self.answer(drawn(json.loads(body)))
         else:
             self.send_error(404)
 
@@ -163,19 +171,6 @@ def die(how: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     say(ENDS[how])
     os._exit(1)
-
-
-@cache
-def png(size_bytes: int) -> bytes:
-    """A grey PNG that is at least so large (an uncompressed picture)."""
-    side = max(8, int(size_bytes**0.5))
-    rows = b"".join(b"\0" + bytes(side) for _ in range(side))
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-    head = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows, 0)) + chunk(b"IEND", b"")
 
 
 if __name__ == "__main__":

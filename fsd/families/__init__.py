@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
-
-from fsd.errors import RecipeError
+from fsd.errors import RecipeError, meant
 from fsd.families.family import ModelFamily
 from fsd.families.flux import FLUX_DEV, FLUX_SCHNELL
 from fsd.families.sd1 import SD15, SD15_INPAINTING
@@ -24,9 +22,9 @@ def get_family(name: str) -> ModelFamily:
     """The family called `name`; RecipeError listing the known names otherwise."""
     if name in FAMILIES:
         return FAMILIES[name]
-    close = get_close_matches(name, FAMILIES, n=1)
-    meant = f"did you mean {close[0]!r}? " if close else ""
-    raise RecipeError(f"there is no model family {name!r}", f"{meant}choose one of: {', '.join(FAMILIES)}")
+    raise RecipeError(
+        f"there is no model family {name!r}", f"{meant(name, FAMILIES)}choose one of: {', '.join(FAMILIES)}"
+    )
 
 
 def family_from(repository: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fsd.errors import RecipeError
+from fsd.errors import RecipeError, meant
 from fsd.families.controlnet import EVERYWHERE, STUDIO, ControlNet
 from fsd.families.family import ModelFamily
 from fsd.families.preprocessors import PREPROCESSORS, places
@@ -169,7 +169,9 @@ def choose_controlnet(family: ModelFamily, task: str, web_ui: str = "") -> Contr
     """The ControlNet for a task; RecipeError with what is possible where there is none."""
     word = OTHER_WORDS.get(task, task)
     if word not in PREPROCESSORS:
-        raise RecipeError(f"there is no ControlNet task {task!r}", _instead(family, web_ui))
+        raise RecipeError(
+            f"there is no ControlNet task {task!r}", meant(task, PREPROCESSORS) + _instead(family, web_ui)
+        )
     if found := find_controlnets(family, word, web_ui):
         return found[0]
     where = f" that {web_ui} can use" if find_controlnets(family, word) else ""

@@ -62,7 +62,7 @@ def need_web_ui(family: ModelFamily, web_ui: str) -> None:
     """RecipeError with what is possible unless that web UI, one of WEB_UIS, runs the family."""
     if one_of("web_ui", web_ui, *WEB_UIS) not in family.web_uis:
         runs = _names(other for other in FAMILIES.values() if web_ui in other.web_uis)
-        hint = f"use {' or '.join(family.web_uis) or 'Diffusers'} for it; {web_ui} runs: {runs}"
+        hint = f"use {' or '.join([*family.web_uis, 'studio'])} for it; {web_ui} runs: {runs}"
         raise RecipeError(f"{web_ui} cannot run {family.title}", hint)
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 
+from fsd.data.picture_file import FORMATS, UNREADABLE
 from fsd.errors import RecipeError
-from fsd.job import Job
+from fsd.job import LARGEST_PX, Job
 
 Size = tuple[int, int]
 Box = tuple[int, int, int, int]
@@ -17,9 +18,9 @@ Box = tuple[int, int, int, int]
 def read_picture(path: str, mode: str = "RGB") -> Image.Image:
     """A picture file, upright; transparent parts are white, in a mask black. RecipeError if it cannot be read."""
     try:
-        with Image.open(path) as opened:
+        with Image.open(path, formats=FORMATS) as opened:
             picture = ImageOps.exif_transpose(opened).convert("RGBA")
-    except (OSError, ValueError, Image.DecompressionBombError) as fault:
+    except UNREADABLE as fault:
         raise RecipeError(f"{path} cannot be read as a picture: {fault}", "give a PNG, JPEG or WebP file") from None
     paper = Image.new("RGBA", picture.size, "white" if mode == "RGB" else "black")
     return Image.alpha_composite(paper, picture).convert(mode)
@@ -33,9 +34,10 @@ def fitted(picture: Image.Image, size: Size, fit: str = "crop") -> Image.Image:
 
 
 def size_like(picture: Image.Image, side_px: int, step_px: int) -> Size:
-    """A size of the picture's shape with about side_px * side_px pixels, in multiples of step_px."""
-    scale = side_px / (picture.width * picture.height) ** 0.5
-    return tuple(max(step_px, round(side * scale / step_px) * step_px) for side in picture.size)
+    """A size of the picture's shape with about side_px * side_px pixels, in multiples of step_px, none over LARGEST_PX."""
+    scale, most = side_px / (picture.width * picture.height) ** 0.5, LARGEST_PX // step_px
+    width, height = (step_px * min(most, max(1, round(side * scale / step_px))) for side in picture.size)
+    return width, height
 
 
 @dataclass(frozen=True)

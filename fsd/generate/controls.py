@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def controlnets(model: Opened, controls: tuple[Control, ...]) -> list[Any]:
     model.controlnets = {key: network for key, network in model.controlnets.items() if key in wanted}
     for key in wanted:
         if key not in model.controlnets:
-            model.controlnets[key] = load_controlnet(Path(key[0]).expanduser(), model)
+            model.controlnets[key] = load_controlnet(Path(os.path.expanduser(key[0])), model)
     return [model.controlnets[key] for key in wanted]
 
 
@@ -112,5 +113,5 @@ def _mode(model: Opened, control: Control, network: Any) -> int | None:
 
 
 def _changed(spec: str) -> int:
-    path = Path(spec).expanduser()
-    return path.stat().st_mtime_ns if path.exists() else 0
+    path = os.path.expanduser(spec)
+    return os.stat(path).st_mtime_ns if os.path.exists(path) else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -60,7 +61,7 @@ def draw(
     plan = make_plan(model, job)
     merge(model, job.lora)
     pipeline = _pipeline(model, plan)
-    sampler = set_sampler(pipeline, model.scheduler, job.sampler)
+    sampler = set_sampler(pipeline, model.scheduler, job.sampler, plan.sampling.steps)
     text = settings_text(model.name, plan.job, plan.sampling, sampler)
     seen = [_seen(plan, control) for control in job.controls]
     extra = control_arguments(model, pipeline, job.controls, seen) if seen else {}
@@ -96,20 +97,29 @@ def make_plan(model: Opened, job: Job) -> Plan:
     return Plan(job, mode, Sampling(steps, guidance, *size), tuple(range(first, first + job.images)), canvas)
 
 
-def set_sampler(pipeline: Any, original: Any, name: str) -> str:
+def set_sampler(pipeline: Any, original: Any, name: str, steps: int) -> str:
     """Give the pipeline the sampler of that name and return it; "": `original`, which the model came with.
 
     The noise's own figures (its betas, what the network predicts, a flow's shift) stay the model's.
     """
     if not name:
-        pipeline.scheduler = original
+        pipeline.scheduler = _fine_enough(original, steps)
         return images.sampler_name(pipeline)
     import diffusers
 
     sampler = get_sampler(name, "FlowMatch" in type(original).__name__)
     kind = getattr(diffusers, sampler.scheduler)
-    pipeline.scheduler = kind.from_config(original.config, **sampler.options)
+    pipeline.scheduler = _fine_enough(kind.from_config(original.config, **sampler.options), steps)
     return sampler.name
+
+
+def _fine_enough(scheduler: Any, steps: int) -> Any:
+    """The scheduler, or one like it with a finer grid where it takes its steps from a grid of fewer timesteps (LCM)."""
+    if steps <= scheduler.config.get("original_inference_steps", steps):
+        return scheduler
+    every = int(scheduler.config.num_train_timesteps)
+    grid = next(count for count in range(steps, every + 1) if every % count == 0)
+    return type(scheduler).from_config(scheduler.config, original_inference_steps=grid)
 
 
 def _pipeline(model: Opened, plan: Plan) -> Any:
@@ -148,21 +158,22 @@ def _arguments(plan: Plan, seeds: tuple[int, ...]) -> dict[str, Any]:
         "generator": [torch.Generator().manual_seed(seed) for seed in seeds],
     }
     if canvas.image:
-        whole = job.mode == "txt2img"
-        found |= {"image": [canvas.image] * count, "strength": 1.0 if whole else _strength(plan)}
+        strength = 1.0 if job.mode == "txt2img" else _strength(job.strength, plan.sampling.steps)
+        found |= {"image": [canvas.image] * count, "strength": strength}
     if canvas.mask:
         found["mask_image"] = [canvas.mask] * count
     return found
 
 
-def _strength(plan: Plan) -> float:
-    """As asked, but for one step at the least."""
-    return max(plan.job.strength, 1.0 / plan.sampling.steps)
+def _strength(asked: float, steps: int) -> float:
+    """As asked, but for one step at the least: 49 times 1/49 is less than 1, times the next number it is not."""
+    least = 1.0 / steps
+    return max(asked, least if steps * least >= 1 else math.nextafter(least, 1.0))
 
 
 def _seen(plan: Plan, control: Control) -> Image.Image:
     """What a ControlNet sees: its picture as it lies on the canvas, prepared."""
-    return preprocessed(plan.canvas.seen(read_picture(control.image), plan.job.fit), control)
+    return preprocessed(plan.canvas.seen(read_picture(control.image), control.fit), control)
 
 
 def _following(plan: Plan, before: int, count: int, tell: Tell, cancelled: Callable[[], bool]) -> Any:

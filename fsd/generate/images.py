@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from fsd.data.picture_file import FORMATS, UNREADABLE
 from fsd.runtime import files, report
 
 _PIXELS_AT_ONCE = {"cpu": 512 * 512, "cuda": 4 * 512 * 512}
@@ -91,9 +92,9 @@ def save_png(image: Image.Image, path: Path, texts: Mapping[str, str] | None = N
 def saved_text(path: Path, name: str = "parameters") -> str:
     """A text in a PNG, by default its settings; empty when it has none of that name, or is no readable picture."""
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             return str(image.info.get(name, ""))
-    except (OSError, ValueError):
+    except UNREADABLE:
         return ""
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -77,7 +79,7 @@ class Shelf:
         if self.opened and self.opened.key == key:
             return self.opened
         self.clear()
-        report.say(f"loading {spec}")
+        report.say(f"loading {shown_spec(spec)}")
         opened = _open_session(session, part, key) if session else self._open_place(spec, key)
         _check(opened, spec)
         self.opened = opened
@@ -95,9 +97,9 @@ class Shelf:
         name, _, part = spec.partition("@")
         if is_plain(name) and is_session(sessions_folder(self.root) / name):
             return open_session_folder(sessions_folder(self.root) / name), part
-        folder = Path(spec).expanduser()
-        if folder.is_absolute() and folder.is_dir() and is_session(folder):
-            return open_session_folder(folder), ""
+        folder = os.path.expanduser(spec)
+        if os.path.isabs(folder) and os.path.isdir(folder) and is_session(Path(folder)):
+            return open_session_folder(Path(folder)), ""
         return None, ""
 
     def _open_place(self, spec: str, key: tuple[Any, ...]) -> Opened:
@@ -112,8 +114,7 @@ class Shelf:
         family = FAMILIES.get(spec) or _family_of(found)
         pipeline = load_pipeline(base, {})
         known_px = family.native_px if found.family or spec in FAMILIES else 0
-        name = spec if spec in FAMILIES else Path(spec.rstrip("/")).stem
-        return Opened(pipeline, name, key, family, known_px or _sample_px(pipeline, family))
+        return Opened(pipeline, model_name(spec), key, family, known_px or _sample_px(pipeline, family))
 
 
 def _open_session(session: Session, part: str, key: tuple[Any, ...]) -> Opened:
@@ -130,11 +131,21 @@ def _session_key(session: Session, part: str) -> tuple[Any, ...]:
 
 
 def _place_key(spec: str) -> tuple[Any, ...]:
-    path = Path(spec).expanduser()
+    path = Path(os.path.expanduser(spec))
     try:
         return (spec, _stamp(path / "model_index.json" if path.is_dir() else path))
     except OSError:  # a link may be longer than a file's name
         return (spec,)
+
+
+def shown_spec(spec: str) -> str:
+    """What a Job calls its model, for people: a link without its query and user, which may be secret."""
+    return re.sub(r"(?<=://)[^/@]*@|[?#].*", "", spec) if "://" in spec else spec
+
+
+def model_name(spec: str) -> str:
+    """The model's name in the pictures' settings: a family's, a file's or a folder's."""
+    return spec if spec in FAMILIES else Path(shown_spec(spec).rstrip("/")).stem
 
 
 def _stamp(path: Path) -> tuple[str, int, int]:

@@ -13,9 +13,11 @@ import json
 import os
 import queue
 import sys
+import tempfile
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -23,13 +25,14 @@ from typing import Any
 from fsd.errors import FsdError, Interrupted, MachineError
 from fsd.generate import images
 from fsd.generate.drawing import draw
-from fsd.generate.opening import Opened, Shelf
+from fsd.generate.opening import Opened, Shelf, shown_spec
 from fsd.generate.preview import Previewer
 from fsd.job import Job
 from fsd.runtime import report
 
 _PREVIEWS = 8
 """At most so many previews a job."""
+_TRIAL_BYTES = 1 << 20
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory", "alloc_failed")
 
 
@@ -63,15 +66,17 @@ class Worker:
 
     def _make(self, number: int, order: dict[str, Any]) -> None:
         job = Job.from_json(json.dumps(order["job"]))
-        self._send(number, "text", text=f"loading {job.model}")
-        model = self._shelf.get(job.model)
+        self._send(number, "text", text=f"loading {shown_spec(job.model)}")
         folder = Path(order["outputs"]) / date.today().isoformat()
+        _try(folder)
+        model = self._shelf.get(job.model)
         tell = self._teller(number, model, Path(order["previews"]))
         self._send(number, "text", text="")
         show = self._shower(number, Path(order["previews"]))
         for drawn in draw(model, job, tell, lambda: number in self.cancelled, show):
-            path = _free_path(folder, drawn.seed)
-            images.save_png(drawn.image, path, {"parameters": drawn.infotext})
+            with _keeping(folder):
+                path = _free_path(folder, drawn.seed)
+                images.save_png(drawn.image, path, {"parameters": drawn.infotext})
             self._send(number, "picture", path=str(path), infotext=drawn.infotext, seed=drawn.seed)
 
     def _shower(self, number: int, folder: Path) -> Any:
@@ -87,6 +92,8 @@ class Worker:
 
     def _teller(self, number: int, model: Opened, folder: Path) -> Any:
         previewer = model.previewer = model.previewer or Previewer(model.pipeline)
+        for old in folder.glob("*.jpg"):  # another job's: nobody looks at them any more
+            old.unlink(missing_ok=True)
         last = 0
 
         def tell(done: int, total: int, latents: Any, size: tuple[int, int]) -> None:
@@ -95,7 +102,6 @@ class Worker:
             if done - last >= total / _PREVIEWS and done < total:
                 path = folder / f"{number}-{done}.jpg"
                 preview = str(path) if previewer.write(latents, size, path) else ""
-                (folder / f"{number}-{last}.jpg").unlink(missing_ok=True)
                 last = done
             self._send(number, "progress", done=done, total=total, preview=preview)
 
@@ -132,9 +138,26 @@ def _read(orders: queue.Queue[dict[str, Any]], worker: Worker) -> None:
     os._exit(0)  # nobody is there for whom to finish the picture
 
 
+@contextmanager
+def _keeping(folder: Path) -> Iterator[None]:
+    """MachineError where the pictures' folder takes no file."""
+    try:
+        yield
+    except OSError as fault:
+        what = f"pictures cannot be kept in {folder}: {fault.strerror or fault}"
+        raise MachineError(what, "free some space there, or let it be written to") from fault
+
+
+def _try(folder: Path) -> None:
+    """Make the pictures' folder and write to it; MachineError before anything is drawn in vain."""
+    with _keeping(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as trial:
+            trial.write(bytes(_TRIAL_BYTES))
+
+
 def _free_path(folder: Path, seed: int) -> Path:
     """The next number's name in a day's folder: 00012-SEED.png."""
-    folder.mkdir(parents=True, exist_ok=True)
     numbers = [int(path.name[:5]) for path in folder.glob("*.png") if path.name[:5].isdecimal()]
     return folder / f"{max(numbers, default=0) + 1:05d}-{seed}.png"
 
@@ -150,6 +173,9 @@ def _fault(error: Exception) -> FsdError:
     if isinstance(error, ModuleNotFoundError | ImportError):
         return MachineError(f"a package is missing: {first_line}", 'install what it needs: pip install "fsd[webui]"')
     traceback.print_exception(error)
+    if isinstance(error, OSError) and error.errno:
+        what = f"a file cannot be read or written: {error.strerror}"
+        return MachineError(f"{what}: {error.filename}" if error.filename else what, "see to the disk and its rights")
     what = f"the picture could not be made: {type(error).__name__}: {first_line}"
     return MachineError(what, "try other settings; the log has the details")
 

@@ -96,7 +96,7 @@ def _routes(engine: Engine, api: Api) -> list[tuple[str, str, Any]]:
     return [
         ("POST", f"{v1}/txt2img", lambda body: api.make(Txt2Img, body)),
         ("POST", f"{v1}/img2img", lambda body: api.make(Img2Img, body)),
-        ("GET", f"{v1}/sd-models", lambda _: [answers.model(choice) for choice in engine.models()]),
+        ("GET", f"{v1}/sd-models", lambda _: [answers.model(choice) for choice in api.models()]),
         ("GET", f"{v1}/options", lambda _: api.options()),
         ("POST", f"{v1}/options", api.set_options),
         ("GET", f"{v1}/progress", shown),

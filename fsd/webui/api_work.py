@@ -14,7 +14,7 @@ from fsd.webui import api_answers as answers
 from fsd.webui.api_jobs import job_of
 from fsd.webui.api_pictures import decoded, encoded, keep_picture, png_texts
 from fsd.webui.api_requests import Refused, Txt2Img, read_request
-from fsd.webui.choices import named
+from fsd.webui.choices import ModelChoice, named
 from fsd.webui.engine import Engine, Picture
 from fsd.webui.infotext import job_settings
 
@@ -37,7 +37,16 @@ class Api:
             "samples_save": True, "samples_format": "png", "CLIP_stop_at_last_layers": 1, "sd_vae": "Automatic",
             "live_previews_enable": True, "enable_pnginfo": True, "sd_checkpoint_hash": "",
         }  # fmt: skip
-        self._model = model
+        self._model = self._first = model
+
+    def models(self) -> list[ModelChoice]:
+        """What there is to draw with; what the studio was opened with is first where it lies elsewhere."""
+        found = self._engine.models()
+        if not self._first or answers.find_model(self._first, found):
+            return found
+        path = Path(self._first).expanduser()
+        opened = ModelChoice(self._first, path.name, "file", path=path) if path.exists() else None
+        return [opened or ModelChoice(self._first, self._first, "family"), *found]
 
     def make(self, kind: type[Txt2Img], body: Any) -> dict[str, Any]:
         """Do a request; one that is interrupted has the pictures that were whole by then."""
@@ -70,11 +79,11 @@ class Api:
 
     def model(self) -> str:
         """The model that requests without their own use: the chosen one, else the first that there is."""
-        return self._model or self._engine.models()[0].spec
+        return self._model or self.models()[0].spec
 
     def options(self) -> dict[str, Any]:
         """All options with their values."""
-        chosen = answers.find_model(self.model(), self._engine.models())
+        chosen = answers.find_model(self.model(), self.models())
         return self._options | {"sd_model_checkpoint": answers.model(chosen)["title"] if chosen else self.model()}
 
     def set_options(self, body: Any) -> None:
@@ -100,7 +109,7 @@ class Api:
         """A request with what its `infotext` says of what it leaves open."""
         if not isinstance(body, dict) or not isinstance(body.get("infotext"), str):
             return body
-        said = job_settings(body["infotext"], self._engine.models())
+        said = job_settings(body["infotext"], self.models())
         found = {name: said[field] for name, field in _SAID.items() if field in said}
         found["prompt"] = parse(body["infotext"]).prompt  # with its LoRAs, which are read there
         if "model" in said:
@@ -118,7 +127,7 @@ class Api:
                 raise Refused(404, f"there is no ControlNet {control.model!r}", hint=hint)
 
     def _find(self, name: str) -> str:
-        found = answers.find_model(name, self._engine.models())
+        found = answers.find_model(name, self.models())
         if found:
             return found.spec
         raise Refused(404, f"model {name!r} not found", hint="GET /sdapi/v1/sd-models lists what there is")

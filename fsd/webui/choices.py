@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +76,7 @@ def named(spec: str, among: list[ModelChoice]) -> ModelChoice | None:
 def path_of(spec: str, among: list[ModelChoice]) -> str:
     """The path of a LoRA or ControlNet that is named so, else what was given, which may be a path of its own."""
     found = named(spec, among)
-    return str(found.path) if found else str(Path(spec).expanduser())
+    return str(found.path) if found else os.path.expanduser(spec)
 
 
 def _lora_folder(root: Path) -> Path:

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import threading
 import time
 from collections import deque
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from dataclasses import asdict, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-from fsd.errors import Interrupted, from_json
+from fsd.errors import FsdError, Interrupted, from_json
 from fsd.families import FAMILIES
 from fsd.families.samplers import sampler_names
 from fsd.job import Control, Job, Lora
 from fsd.webui import choices
 from fsd.webui.choices import ModelChoice
-from fsd.webui.events import Event, Picture, Progress, State
+from fsd.webui.events import Event, Picture, Progress, State, event_of
 from fsd.webui.line import Line
 from fsd.webui.worker_process import WorkerProcess
 
@@ -38,27 +40,47 @@ class Engine:
         self._previews: Path | None = None
         self._worker: WorkerProcess | None = None
         self._numbers = count(1)
+        self._askers: dict[int, str] = {}
         self._line = Line()
         self._state = State()
 
-    def run(self, job: Job) -> Generator[Event, None, None]:
+    def run(self, job: Job, asker: str = "") -> Generator[Event, None, None]:
         """Progress and pictures of a job as they come; it ends early, without an error, when it was cancelled.
 
         FsdError says what is wrong with the job, the model or the machine; the engine takes the next job all the same.
-        Closing the iterator cancels the job.
+        Closing the iterator cancels the job and returns at once. asker: whose job it is, for `cancel`.
         """
         job = self._found(job.checked())
-        number = next(self._numbers)
-        with self._line.place(number):
+        number, worker, closed = next(self._numbers), None, False
+        with self._line.lock:
+            self._askers[number] = asker
+            self._line.join(number)
+        try:
             for before in self._line.wait(number):
                 yield Progress(0, 0, text=f"waiting for {before} other job{'s' * (before > 1)}")
-            yield from self._make(number, job)
+            if worker := self._begin(number, job):
+                yield from self._heard(worker, number)
+        except GeneratorExit:
+            closed = True
+            raise
+        finally:
+            if worker and closed:
+                threading.Thread(target=self._drop, args=(worker, number), daemon=True).start()
+            else:
+                self._over(number)
 
-    def cancel(self) -> None:
-        """End the job that is being done after its present step; pictures that are whole stay. Waiting jobs go on."""
+    def cancel(self, asker: str = "") -> None:
+        """End a job after its present step; pictures that are whole stay.
+
+        asker: all jobs of this one, also those that wait; "": the job that is being done, whosever it is.
+        """
         with self._line.lock:
-            if self._worker and self._state.job:
-                self._worker.send({"do": "cancel", "id": self._line.head})
+            begun = self._line.head if self._state.job else None
+            for number in [number for number, whose in self._askers.items() if asker in (whose, "")]:
+                if number != begun:
+                    self._line.leave(number) if asker else None
+                elif self._worker:
+                    self._worker.send({"do": "cancel", "id": number})
 
     def state(self) -> State:
         """What is being done now."""
@@ -85,11 +107,14 @@ class Engine:
     def clear(self) -> None:
         """Let the model go once the jobs that were asked for before are done; the next job loads its own."""
         number = next(self._numbers)
-        with self._line.place(number):
+        self._line.join(number)
+        try:
             deque(self._line.wait(number), maxlen=0)
             if self._worker and self._worker.running:
                 self._worker.send({"do": "clear"})
             self._set(model="")
+        finally:
+            self._line.leave(number)
 
     def stop(self) -> None:
         """End the process that draws and everything that waits; a later job starts it again."""
@@ -103,32 +128,51 @@ class Engine:
         if previews:
             shutil.rmtree(previews, ignore_errors=True)
 
-    def _make(self, number: int, job: Job) -> Iterator[Event]:
-        worker = self._begin(number, job)
-        ended = False
-        try:
-            while record := worker.events.get():
-                if record["id"] != number:
-                    continue
-                if record["event"] == "end":
-                    ended = True
-                    self._set(model=record["model"])
-                    return
-                if event := self._event(record):
-                    yield event
-            ended = True
-            if self._worker is not worker:
-                raise Interrupted("the studio was stopped", "start it again")
-            self._worker = None
-            self._set(model="")
-            raise worker.death()
-        finally:
-            if not ended:  # an error, or nobody wants the rest
-                self._drop(worker, number)
-            self._set(job=None, progress=None)
+    def _heard(self, worker: WorkerProcess, number: int) -> Iterator[Event]:
+        """What the worker says of a job, to its end; raises the error that it reports, or says why it died."""
+        fault: FsdError | None = None
+        while record := worker.events.get():
+            if record["id"] != number:
+                continue
+            if record["event"] == "end":
+                self._set(model=record["model"])
+                if fault:
+                    raise fault
+                return
+            if record["event"] == "error":
+                fault = from_json(record)
+            else:
+                event = event_of(record)
+                with self._line.lock:
+                    self._state = self._state.after(event)
+                yield event
+        if self._worker is not worker:
+            raise Interrupted("the studio was stopped", "start it again")
+        self._worker = None
+        self._set(model="")
+        raise worker.death()
 
-    def _begin(self, number: int, job: Job) -> WorkerProcess:
+    def _drop(self, worker: WorkerProcess, number: int) -> None:
+        """Have the worker leave a job that nobody wants, and hold its place in the line until it has."""
+        try:
+            worker.send({"do": "cancel", "id": number})
+            with suppress(FsdError):
+                deque(self._heard(worker, number), maxlen=0)
+        finally:
+            self._over(number)
+
+    def _over(self, number: int) -> None:
         with self._line.lock:
+            del self._askers[number]
+            if number == self._line.head:
+                self._state = replace(self._state, job=None, progress=None)
+            self._line.leave(number)
+
+    def _begin(self, number: int, job: Job) -> WorkerProcess | None:
+        """The worker, told to do the job; None if it was cancelled before its turn."""
+        with self._line.lock:
+            if self._line.head != number:
+                return None
             if not self._worker or not self._worker.running:
                 self._worker = WorkerProcess(self.root)
             self._previews = self._previews or Path(tempfile.mkdtemp(prefix="fsd-previews-"))
@@ -137,32 +181,6 @@ class Engine:
         folders = {"outputs": str(self.outputs), "previews": str(self._previews)}
         worker.send({"do": "make", "id": number, "job": asdict(job), **folders})
         return worker
-
-    def _event(self, record: dict[str, Any]) -> Event | None:
-        """An event of the worker as ours; raises the error that it reports."""
-        kind = record["event"]
-        if kind == "error":
-            raise from_json(record)
-        if kind == "picture":
-            self._set(made=self._state.made + 1)
-            return Picture(Path(record["path"]), record["infotext"], record["seed"])
-        if kind in ("text", "controls"):
-            progress = Progress(0, 0, text=record.get("text", ""), controls=tuple(map(Path, record.get("paths", ()))))
-        else:
-            shown = Path(record["preview"]) if record["preview"] else None
-            progress = Progress(record["done"], record["total"], shown)
-        before = self._state.progress
-        kept = progress if progress.preview or not before else replace(progress, preview=before.preview)
-        self._set(progress=kept)
-        return progress
-
-    def _drop(self, worker: WorkerProcess, number: int) -> None:
-        """Have the worker leave a job, and wait until it has."""
-        worker.send({"do": "cancel", "id": number})
-        while record := worker.events.get():
-            if record["id"] == number and record["event"] == "end":
-                self._set(model=record["model"])
-                return
 
     def _set(self, **changed: Any) -> None:
         with self._line.lock:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from fsd.job import Job
 
@@ -48,3 +49,20 @@ class State:
     waiting: int = 0
     since: float = 0.0
     made: int = 0
+
+    def after(self, event: Event) -> State:
+        """The state once this has happened; a preview stays until there is a newer one."""
+        if isinstance(event, Picture):
+            return replace(self, made=self.made + 1)
+        kept = self.progress.preview if self.progress else None
+        return replace(self, progress=replace(event, preview=event.preview or kept))
+
+
+def event_of(record: dict[str, Any]) -> Event:
+    """What the drawing process says of a job, as ours: `fsd.generate.worker` lists its records."""
+    kind = record["event"]
+    if kind == "picture":
+        return Picture(Path(record["path"]), record["infotext"], record["seed"])
+    if kind in ("text", "controls"):
+        return Progress(0, 0, text=record.get("text", ""), controls=tuple(map(Path, record.get("paths", ()))))
+    return Progress(record["done"], record["total"], Path(record["preview"]) if record["preview"] else None)

@@ -50,7 +50,7 @@ def model_spec(info: Infotext, models: Sequence[ModelChoice]) -> str:
 
 def _numbers(info: Infotext) -> dict[str, Any]:
     settings = info.settings
-    size = re.fullmatch(r"\s*(\d+)\s*x\s*(\d+)\s*", settings.get("Size", ""))
+    size = re.fullmatch(r"\s*(\d{1,9})\s*x\s*(\d{1,9})\s*", settings.get("Size", ""))
     padded = settings.get("Masked area padding", "") if settings.get("Inpaint area") == "Only masked" else ""
     return {
         "steps": _as(int, settings.get("Steps", "")),

@@ -21,6 +21,7 @@ from fsd.webui.checkout import check_out, is_at
 from fsd.webui.flavors import Flavor, Repository
 from fsd.webui.steps import clean_environment
 
+_SPARE_GB = 0.5
 _RECORD = "installed.json"
 
 
@@ -155,8 +156,9 @@ def _installed(flavor: Flavor, record: dict[str, Any]) -> Installed:
 
 
 def _need_space(home: Path, flavor: Flavor) -> None:
+    there_gb = sum(file.lstat().st_size for file in home.rglob("*") if not file.is_dir()) / 1e9  # a repair needs less
     free_gb = shutil.disk_usage(home).free / 1e9
-    if free_gb < flavor.disk_gb:
+    if free_gb < max(flavor.disk_gb - there_gb, _SPARE_GB):
         raise MachineError(
             f"{flavor.title} needs {flavor.disk_gb:g} GB in {home}, and {free_gb:.1f} GB are free",
             "free some disk space, or set FSD_WEBUI_HOME to a folder on a larger disk of this machine",

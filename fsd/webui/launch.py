@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from fsd.errors import FsdError, MachineError, RecipeError
@@ -57,7 +60,8 @@ def launch_webui(
     own_flags(flags)
     if ui:
         one_of("ui", ui, STUDIO, *FLAVORS)
-    home = Path(root).expanduser().resolve() if root else colab.home().resolve()
+    need_packages()
+    home = home_folder(root)
     chosen = find_model(model, home)
     installed = choose(chosen, ui)
 
@@ -76,6 +80,23 @@ def need_paid_units(paid_units: bool) -> None:
             "tick paid_units if your account has compute units; without them draw with the cell 'Generate' of the "
             "notebook fast_dreambooth.ipynb, which is allowed",
         )
+
+
+def need_packages() -> None:
+    """MachineError unless the lock and the studio can be imported."""
+    lacking = [name for name in ("aiohttp", "gradio") if find_spec(name) is None]
+    if lacking:
+        hint = "in fsd's folder: pip install -c wheels/locks/cpu.txt --find-links wheels '.[webui]' (on Colab '.[webui]' alone)"
+        raise MachineError(f"web UIs need {' and '.join(lacking)}, not installed in {sys.prefix}", hint)
+
+
+def home_folder(root: str) -> Path:
+    """The folder that holds Fast-Dreambooth/ and WebUI/; MachineError unless it is one."""
+    home = Path(os.path.expanduser(root)).resolve() if root else colab.home().resolve()
+    if not os.path.isdir(home):
+        what = "is a file" if os.path.exists(home) else "does not exist"
+        raise MachineError(f"the folder {home} {what}", "name the folder that holds Fast-Dreambooth/, or make it first")
+    return home
 
 
 def need_tunnel(tunnel: str | list[str]) -> None:
@@ -101,13 +122,15 @@ def choose(chosen: Chosen, ui: str) -> Installed | None:
         if found := installing.find_installed(FLAVORS[ui]):
             return found
         raise MachineError(
-            f"{FLAVORS[ui].title} is not installed here", f"run webui_install first with ui={ui}, or choose ui=studio"
+            f"{FLAVORS[ui].title} is not installed here",
+            f"install it: webui_install flavor={ui}; or choose ui=studio",
         )
     for flavor in FLAVORS.values():
         runs = chosen.family is None or flavor.name in chosen.family.web_uis
         if runs and (found := installing.find_installed(flavor)) and _card_fits(flavor.name):
             return found
-    why = f"no installed web UI runs {chosen.family.title}" if chosen.family else "no other web UI is installed"
+    installed = [flavor.title for flavor in FLAVORS.values() if installing.find_installed(flavor)]
+    why = f"{chosen.spec} is {chosen.family.title}" if chosen.family and installed else "no other web UI is installed"
     report.say(f"web UI: the studio ({why})")
     return None
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 from fsd.errors import Interrupted
 
@@ -28,15 +27,15 @@ class Line:
         """How many are behind the head."""
         return max(0, len(self._numbers) - 1)
 
-    @contextmanager
-    def place(self, number: int) -> Iterator[None]:
-        """A place in the line for as long as the job lasts, however it ends."""
+    def join(self, number: int) -> None:
+        """Take a place at the end."""
         with self.lock:
             self._numbers.append(number)
-        try:
-            yield
-        finally:
-            with self.lock:
+
+    def leave(self, number: int) -> None:
+        """Give the place up, if it is still taken: when the job is over, or before its turn, which ends its `wait`."""
+        with self.lock:
+            if number in self._numbers:
                 self._numbers.remove(number)
                 self.lock.notify_all()
 
@@ -46,12 +45,16 @@ class Line:
             closings, said = self._closings, -1
         while said != 0:
             with self.lock:
-                self.lock.wait_for(lambda: self._closings != closings or self._numbers.index(number) != said)  # noqa: B023
+                self.lock.wait_for(lambda: self._closings != closings or self._before(number) != said)  # noqa: B023
                 if self._closings != closings:
                     raise Interrupted("the studio was stopped", "start it again")
-                said = self._numbers.index(number)
+                said = self._before(number)
             if said:
                 yield said
+
+    def _before(self, number: int) -> int:
+        """How many are before it; 0 too for one that has left."""
+        return self._numbers.index(number) if number in self._numbers else 0
 
     def close(self) -> None:
         """Send everybody home who waits now."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from fsd.data import session as sessions
 from fsd.data.session import Session
-from fsd.errors import FsdError, RecipeError, SessionError
+from fsd.errors import FsdError, RecipeError, SessionError, meant
 from fsd.families import FAMILIES, family_from, get_family
 from fsd.families.family import ModelFamily
 from fsd.families.rules import need_web_ui
@@ -52,26 +53,44 @@ def find_model(spec: str, root: Path) -> Chosen:
     """
     if not spec:
         return Chosen()
-    path = Path(spec).expanduser()
-    if path.is_file() or path.is_dir():
-        return Chosen(spec, family_of(path), path.resolve(), base=str(path.resolve()) if path.is_dir() else "")
-    name, _, step = spec.partition("@")
-    if session := next((one for one in sessions.list_sessions(root) if one.name in (spec, name)), None):
-        recipe = session.recipe()
-        base = recipe.base_model or recipe.family
-        return Chosen(spec, get_family(recipe.family), None, session, "" if session.name == spec else step, base)
+    if found := _of_session(spec, root):
+        return found
     if named := spec if spec in FAMILIES else family_from(spec):
         return Chosen(spec, FAMILIES[named], base=spec)
+    path = Path(os.path.expanduser(spec))
+    if os.path.isfile(path) or os.path.isdir(path):  # which, unlike Path's, take any text
+        path, real = path.absolute(), path.resolve()  # a web UI runs in another folder
+        return Chosen(str(path), family_of(path), real, base=str(real) if real.is_dir() else "")
     try:
         folder = find_base_model(spec)
     except RecipeError as fault:
         if REPOSITORY.fullmatch(spec):
             raise
-        known = ", ".join(one.name for one in sessions.list_sessions(root)) or "none yet"
-        what = fault.message.replace("no base model", "no model")
-        hint = f"name a session ({known}), a path, a link, OWNER/NAME on the hub, or one of: {', '.join(FAMILIES)}"
-        raise RecipeError(what, hint) from None
+        raise RecipeError(fault.message.replace("no base model", "no model"), _known(spec, root)) from None
     return Chosen(spec, family_of(folder), folder, base=spec)
+
+
+def _of_session(spec: str, root: Path) -> Chosen | None:
+    """The trained model that a session's name stands for; SessionError for a checkpoint that it has not."""
+    name, _, step = spec.partition("@")
+    session = next((one for one in sessions.list_sessions(root) if one.name in (spec, name)), None)
+    if session is None:
+        return None
+    recipe, step = session.recipe(), "" if session.name == spec else step
+    saved = [path.name for stage in reversed(STAGES) for path in reversed(list_checkpoints(session.checkpoints, stage))]
+    saved += [file.stem.removeprefix(f"{session.name}-") for file in session.ckpt_files() if file.stem != session.name]
+    if step not in ("", "base", *saved):
+        hint = f"it has: {', '.join([*dict.fromkeys(saved), 'base'])}"
+        raise SessionError(f"session {session.name!r} has no checkpoint {step!r}", hint)
+    return Chosen(spec, get_family(recipe.family), None, session, step, recipe.base_model or recipe.family)
+
+
+def _known(spec: str, root: Path) -> str:
+    """What a model may be called, the likeliest first."""
+    names = [one.name for one in sessions.list_sessions(root)]
+    trained, families = ", ".join(names) or "none yet", ", ".join(FAMILIES)
+    likely = meant(spec, [*names, *FAMILIES])
+    return f"{likely}name a session ({trained}), a path, a link, OWNER/NAME on the hub, or one of: {families}"
 
 
 def family_of(path: Path) -> ModelFamily:

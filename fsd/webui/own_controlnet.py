@@ -46,7 +46,7 @@ def get_own(what: str) -> Own:
     if is_link(what):
         place = read_link(what)
         return _from_hub(place) if isinstance(place, Source) else _from_site(place)
-    path = Path(what).expanduser()
+    path = Path(os.path.expanduser(what))
     if os.path.isdir(path):
         file = _weights_of(path)
         return Own(file, _name(path.resolve().name, file))

@@ -14,6 +14,7 @@ from fsd.families.preprocessors import Weights
 from fsd.runtime import files, report
 from fsd.runtime.report import human_bytes
 from fsd.weights.hub import hub_file
+from fsd.weights.hub_errors import HubUnreachable
 
 _SPARE_BYTES = 64 << 20
 _BLOCK_BYTES = 4 << 20
@@ -73,7 +74,7 @@ def fetch(weights: Weights, check: Callable[[Path], None]) -> Path:
     faults: list[FsdError] = []
     for source in weights.sources:
         try:
-            found = hub_file(source)
+            found = hub_file(source, offline=any(isinstance(fault, HubUnreachable) for fault in faults))
         except DownloadError as fault:
             faults.append(fault)
             continue

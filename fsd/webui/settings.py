@@ -147,7 +147,7 @@ def chosen_flags(now: Situation, flavor: str, wanted: str = "") -> tuple[list[st
     own = own_flags(wanted)
     if now.card and now.card.compute > NEWEST_COMPUTE.get(flavor, float("inf")):
         what = f"{now.card.name} (compute {now.card.compute:g}) is newer than what {flavor}'s PyTorch knows"
-        raise MachineError(what, "use ui=studio, or a runtime with a T4, L4, A100 or H100")
+        raise MachineError(what, "choose ui=studio, or a runtime with a T4, L4, A100 or H100")
     flags: list[str] = []
     lines: list[str] = []
     taken_away = {flag[1:] for flag in own if flag.startswith("!")}

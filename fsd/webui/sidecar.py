@@ -14,6 +14,7 @@ from fsd.runtime.files import write_json, write_text
 from fsd.weights.base_model import find_base_model
 from fsd.weights.ckpt import write_sidecar as write_sd2_sidecar
 from fsd.weights.keys import get_layout
+from fsd.weights.metadata import latent_diffusion, target, unet_sizes, vae_sizes
 from fsd.weights.outlines import Config
 from fsd.weights.parts import read_config, read_json
 from fsd.weights.weight_file import read_weights
@@ -50,8 +51,8 @@ def write_sidecar(file: Path, family: ModelFamily, base: Path | None = None) -> 
             f"{file.name} has a UNet of width {width}, and {folder} one of {configs['unet']['block_out_channels'][0]}",
             "name the base model that it was made from",
         )
-    tokenizer = _write_tokenizer(folder, configs["text_encoder"], file.with_suffix(".tokenizer"))
-    write_text(path, _small(configs, tokenizer, family.prediction))
+    tokenizer = write_tokenizer(folder, configs["text_encoder"], file.with_suffix(".tokenizer"))
+    write_text(path, small_sidecar(configs, tokenizer, family.prediction))
     return path
 
 
@@ -74,77 +75,20 @@ def _configs(family: ModelFamily, base: Path | None) -> dict[str, Config]:
     return found
 
 
-def _small(configs: Mapping[str, Config], tokenizer: Path, prediction: str) -> str:
-    """The .yaml of a small SD 1; JSON is YAML too."""
+def small_sidecar(configs: Mapping[str, Config], tokenizer: Path, prediction: str) -> str:
+    """The .yaml of a small SD 1, whose classes are told how many groups its norms have; JSON is YAML too."""
     unet, vae = configs["unet"], configs["vae"]
-    widths, heads = unet["block_out_channels"], unet["attention_head_dim"]
-    crossing = [1 << i for i, kind in enumerate(unet["down_block_types"]) if "CrossAttn" in kind]
-    network = {
-        "groups": unet["norm_num_groups"],
-        "image_size": 32,
-        "in_channels": unet["in_channels"],
-        "out_channels": unet["out_channels"],
-        "model_channels": widths[0],
-        "attention_resolutions": crossing[::-1],
-        "num_res_blocks": unet["layers_per_block"],
-        "channel_mult": _multiples(widths),
-        **({"num_heads": heads} if isinstance(heads, int) else {"num_head_channels": widths[0] // heads[0]}),
-        "use_spatial_transformer": True,
-        "transformer_depth": 1,
-        "context_dim": unet["cross_attention_dim"],
-        "use_checkpoint": False,
-        "legacy": False,
-    }
-    sizes = {
-        "double_z": True,
-        "z_channels": vae["latent_channels"],
-        "resolution": 256,
-        "in_channels": 3,
-        "out_ch": 3,
-        "ch": vae["block_out_channels"][0],
-        "ch_mult": _multiples(vae["block_out_channels"]),
-        "num_res_blocks": vae["layers_per_block"],
-        "attn_resolutions": [],
-        "dropout": 0.0,
-    }
-    autoencoder = {
-        "groups": vae["norm_num_groups"],
-        "embed_dim": vae["latent_channels"],
-        "ddconfig": sizes,
-        "lossconfig": {"target": "torch.nn.Identity"},
-    }
-    settings = {
-        "parameterization": "v" if prediction == "v_prediction" else "eps",
-        "linear_start": 0.00085,
-        "linear_end": 0.012,
-        "timesteps": 1000,
-        "first_stage_key": "jpg",
-        "cond_stage_key": "txt",
-        "image_size": unet["sample_size"],
-        "channels": unet["out_channels"],
-        "cond_stage_trainable": False,
-        "conditioning_key": "crossattn",
-        "scale_factor": vae["scaling_factor"],
-        "use_ema": False,
-        "unet_config": _target(f"{_SMALL}.SmallUNet", network),
-        "first_stage_config": _target(f"{_SMALL}.SmallAutoencoder", autoencoder),
-        "cond_stage_config": _target(
-            "ldm.modules.encoders.modules.FrozenCLIPEmbedder", {"version": str(tokenizer), "max_length": 77}
-        ),
-    }
-    return json.dumps({"model": _target("ldm.models.diffusion.ddpm.LatentDiffusion", settings)}, indent=1) + "\n"
+    settings = latent_diffusion(
+        configs,
+        prediction,
+        target(f"{_SMALL}.SmallUNet", groups=unet.get("norm_num_groups", 32), **unet_sizes(unet)),
+        target(f"{_SMALL}.SmallAutoencoder", groups=vae.get("norm_num_groups", 32), **vae_sizes(vae)),
+        target("ldm.modules.encoders.modules.FrozenCLIPEmbedder", version=str(tokenizer), max_length=77),
+    )
+    return json.dumps(settings, indent=1) + "\n"
 
 
-def _target(name: str, params: Mapping[str, Any]) -> dict[str, Any]:
-    return {"target": name, "params": dict(params)}
-
-
-def _multiples(widths: list[int]) -> list[float]:
-    """The widths as multiples of the first one."""
-    return [width // widths[0] if width % widths[0] == 0 else width / widths[0] for width in widths]
-
-
-def _write_tokenizer(base: Path, text_encoder: Config, folder: Path) -> Path:
+def write_tokenizer(base: Path, text_encoder: Config, folder: Path) -> Path:
     """`folder` with the base's CLIP tokenizer in the files that transformers 4.30 reads, and its text encoder's sizes."""
     folder.mkdir(parents=True, exist_ok=True)
     source, folder = base / "tokenizer", folder.absolute()

@@ -15,6 +15,7 @@ from fsd.runtime import files, report
 from fsd.runtime.partial import link_key
 from fsd.weights.base_folder import check_folder, check_parts, file_fingerprint
 from fsd.weights.hub import hub_file, hub_folder
+from fsd.weights.hub_errors import HubUnreachable
 from fsd.weights.parts import read_json
 
 REPOSITORY = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(@(?P<revision>[\w./-]+))?")
@@ -38,7 +39,7 @@ def find_base_model(spec: str, family: str = "") -> Path:
         return _of_family(FAMILIES[spec])
     if is_link(spec):
         return _from_link(spec, family)
-    path = Path(spec).expanduser()
+    path = Path(os.path.expanduser(spec))
     if spec and os.path.isdir(path):  # which, unlike Path.is_dir, takes any text
         return check_folder(path)
     if spec and os.path.isfile(path):
@@ -71,6 +72,8 @@ def _of_family(family: ModelFamily) -> Path:
                 return _of_source(source, family, offline)
             except (DownloadError, WeightsError) as fault:
                 faults.append(fault)
+                if not offline and isinstance(fault, HubUnreachable):
+                    raise
     if len(faults) == 1:
         raise faults[0]
     reasons = "; ".join(dict.fromkeys(fault.message for fault in faults))

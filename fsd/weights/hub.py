@@ -93,6 +93,7 @@ def _ask_hub(source: Source, ask: Callable[..., Any], offline: bool) -> Any:
     except ImportError:
         hint = 'install it: pip install "fsd[train]"'
         raise DownloadError(f"huggingface_hub, which fetches {source.repository}, is not installed", hint) from None
+    client.utils.logging.set_verbosity_error()  # it tells of each retry, with addresses
     try:
         if offline:
             return ask(client, local_files_only=True)

@@ -10,6 +10,10 @@ from fsd.families.family import Source
 from fsd.runtime import secrets
 
 
+class HubUnreachable(DownloadError):
+    """The hub cannot be reached at all: asking it for another repository would fail alike."""
+
+
 def hub_error(source: Source, fault: Exception) -> FsdError:
     """What went wrong at the hub, and what to do; never the hub's own text, which may hold addresses and tokens."""
     kinds = {kind.__name__ for kind in type(fault).__mro__}
@@ -32,8 +36,8 @@ def hub_error(source: Source, fault: Exception) -> FsdError:
         return DownloadError(f"{name} is gone from the hub, or private ({status})", hint + private)
     if kinds & {"LocalEntryNotFoundError", "ConnectError", "ConnectionError", "TimeoutException"}:
         offline = os.environ.get("HF_HUB_OFFLINE", "") not in {"", "0"}
-        hint = "unset HF_HUB_OFFLINE" if offline else "check the connection and run again: it goes on where it stopped"
-        return DownloadError(f"{name} is not on this machine and the hub cannot be reached", hint)
+        hint = "unset HF_HUB_OFFLINE" if offline else "check the connection and run again"
+        return HubUnreachable(f"{name} is not on this machine and the hub cannot be reached", hint)
     if status == 429:
         hint = f"wait some minutes, or {secrets.how_to_sign_in(page)}"
         return DownloadError(f"the hub has had too many requests ({name})", hint)

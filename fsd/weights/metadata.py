@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -59,11 +59,25 @@ def _saved_at(files: Iterable[Path]) -> datetime:
 def sidecar(configs: Mapping[str, Config], prediction: str) -> str:
     """The text of the .yaml from which web UIs build an SD 2: network sizes and what it predicts.
 
-    Its names are those of Stability AI's code base; without it AUTOMATIC1111 runs the UNet once to guess the prediction.
+    Without it AUTOMATIC1111 runs the UNet once to guess the prediction.
     """
     unet, vae = configs["unet"], configs.get("vae", {})
-    widths, heads = unet["block_out_channels"], unet["attention_head_dim"]
-    crossing = [1 << i for i, kind in enumerate(unet["down_block_types"]) if "CrossAttn" in kind]
+    linear = {"use_fp16": True, "use_linear_in_transformer": bool(unet.get("use_linear_projection"))}
+    settings = latent_diffusion(
+        configs,
+        prediction,
+        target("ldm.modules.diffusionmodules.openaimodel.UNetModel", **unet_sizes(unet), **linear),
+        target("ldm.models.autoencoder.AutoencoderKL", **vae_sizes(vae)),
+        target("ldm.modules.encoders.modules.FrozenOpenCLIPEmbedder", freeze=True, layer="penultimate"),
+    )
+    return _yaml(settings)
+
+
+def latent_diffusion(
+    configs: Mapping[str, Config], prediction: str, network: Config, first_stage: Config, cond_stage: Config
+) -> dict[str, Any]:
+    """A model's settings in the names of Stability AI's code base. The last three: `target`s of UNet, VAE and text encoder."""
+    unet, vae = configs["unet"], configs.get("vae", {})
     settings = {
         "parameterization": "v" if prediction == "v_prediction" else "eps",
         "linear_start": 0.00085,
@@ -77,33 +91,36 @@ def sidecar(configs: Mapping[str, Config], prediction: str) -> str:
         "conditioning_key": "crossattn" if unet["in_channels"] == unet["out_channels"] else "hybrid",
         "scale_factor": vae.get("scaling_factor", 0.18215),
         "use_ema": False,
-        "unet_config": _target(
-            "ldm.modules.diffusionmodules.openaimodel.UNetModel",
-            use_checkpoint=False,
-            use_fp16=True,
-            image_size=32,
-            in_channels=unet["in_channels"],
-            out_channels=unet["out_channels"],
-            model_channels=widths[0],
-            attention_resolutions=crossing[::-1],
-            num_res_blocks=layers_of(unet),
-            channel_mult=[width // widths[0] for width in widths],
-            **({"num_heads": heads} if isinstance(heads, int) else {"num_head_channels": widths[0] // heads[0]}),
-            use_spatial_transformer=True,
-            use_linear_in_transformer=bool(unet.get("use_linear_projection")),
-            transformer_depth=1,
-            context_dim=unet["cross_attention_dim"],
-            legacy=False,
-        ),
-        "first_stage_config": _first_stage(vae),
-        "cond_stage_config": _target(
-            "ldm.modules.encoders.modules.FrozenOpenCLIPEmbedder", freeze=True, layer="penultimate"
-        ),
+        "unet_config": network,
+        "first_stage_config": first_stage,
+        "cond_stage_config": cond_stage,
     }
-    return _yaml({"model": _target("ldm.models.diffusion.ddpm.LatentDiffusion", **settings)})
+    return {"model": target("ldm.models.diffusion.ddpm.LatentDiffusion", **settings)}
 
 
-def _first_stage(vae: Config) -> dict[str, Any]:
+def unet_sizes(unet: Config) -> dict[str, Any]:
+    """The parameters that tell a UNet's sizes, as `latent_diffusion`."""
+    widths, heads = unet["block_out_channels"], unet["attention_head_dim"]
+    crossing = [1 << i for i, kind in enumerate(unet["down_block_types"]) if "CrossAttn" in kind]
+    return {
+        "image_size": 32,
+        "in_channels": unet["in_channels"],
+        "out_channels": unet["out_channels"],
+        "model_channels": widths[0],
+        "attention_resolutions": crossing[::-1],
+        "num_res_blocks": layers_of(unet),
+        "channel_mult": _multiples(widths),
+        **({"num_heads": heads} if isinstance(heads, int) else {"num_head_channels": widths[0] // heads[0]}),
+        "use_spatial_transformer": True,
+        "transformer_depth": 1,
+        "context_dim": unet["cross_attention_dim"],
+        "use_checkpoint": False,
+        "legacy": False,
+    }
+
+
+def vae_sizes(vae: Config) -> dict[str, Any]:
+    """The parameters that tell a VAE's sizes, SD's own where the configuration is silent, as `latent_diffusion`."""
     widths, latent = vae.get("block_out_channels", (128, 256, 512, 512)), vae.get("latent_channels", 4)
     sizes = {
         "double_z": True,
@@ -112,16 +129,21 @@ def _first_stage(vae: Config) -> dict[str, Any]:
         "in_channels": 3,
         "out_ch": 3,
         "ch": widths[0],
-        "ch_mult": [width // widths[0] for width in widths],
+        "ch_mult": _multiples(widths),
         "num_res_blocks": layers_of(vae),
         "attn_resolutions": [],
         "dropout": 0.0,
     }
-    loss = {"target": "torch.nn.Identity"}
-    return _target("ldm.models.autoencoder.AutoencoderKL", embed_dim=latent, ddconfig=sizes, lossconfig=loss)
+    return {"embed_dim": latent, "ddconfig": sizes, "lossconfig": {"target": "torch.nn.Identity"}}
 
 
-def _target(name: str, **params: Any) -> dict[str, Any]:
+def _multiples(widths: Sequence[int]) -> list[float]:
+    """The widths as multiples of the first one."""
+    return [width // widths[0] if width % widths[0] == 0 else width / widths[0] for width in widths]
+
+
+def target(name: str, **params: Any) -> dict[str, Any]:
+    """A class by its whole name, with the parameters that it is made with."""
     return {"target": name, "params": params}
 
 

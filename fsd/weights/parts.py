@@ -51,7 +51,9 @@ def weight_files(part: Path, pickles: bool = False) -> list[Path]:
                     return _shards(index)
     if others := sorted(path.name for path in part.glob("*") if path.suffix in OTHERS):
         what = f"{part} has no weights that fsd reads, only {', '.join(others)}"
-        raise WeightsError(what, "get the model's .safetensors files")
+        single = [name for name in others if name.endswith(".safetensors")]
+        hint = f"name the file itself: {part / single[0]}" if single else "get the model's .safetensors files"
+        raise WeightsError(what, hint)
     raise WeightsError(f"{part} holds no weights", "point to a whole Diffusers folder, or download it again")
 
 

@@ -69,7 +69,7 @@ def _yaml(evidence: Evidence, layout: str) -> Iterator[Signal]:
     path = evidence.path.with_suffix(".yaml")
     if evidence.path.is_file() and path.is_file() and path.stat().st_size <= _MAX_YAML_BYTES:
         text = path.read_text(errors="replace")
-        match = re.search(r"^\s*parameterization:\s*[\"']?(v|eps)\b", text, re.MULTILINE)
+        match = re.search(r"^\s*\"?parameterization\"?:\s*[\"']?(v|eps)\b", text, re.MULTILINE)
         if match or "LatentDiffusion" in text:
             yield (_SPELLINGS[match[1]] if match else "epsilon"), f"{path.name} beside it"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import socket
 import sys
 import tempfile
@@ -35,7 +36,8 @@ def main(arguments: list[str] | None = None) -> int:
         listening = _listen(asked.port)
         with tempfile.TemporaryDirectory(prefix="fsd-studio-") as scratch:
             _settle(Path(scratch))
-            serve(Engine(asked.root.expanduser().resolve()), listening, Path(scratch), asked.model, started)
+            root = Path(os.path.expanduser(asked.root)).resolve()
+            serve(Engine(root), listening, Path(scratch), asked.model, started)
     except FsdError as fault:
         report.say(f"fsd: {fault}")
         return 1
@@ -54,6 +56,10 @@ def serve(engine: Engine, listening: socket.socket, scratch: Path, model: str, s
             await super().startup(sockets)
             report.say(f"Running on local URL:  http://127.0.0.1:{listening.getsockname()[1]}")
             report.say(f"Startup time: {time.monotonic() - started:.1f}s")
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            engine.stop()  # whoever waits for a picture is told at once, and not cut off
+            await super().shutdown(sockets)
 
     settings = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=_GOODBYE_S, server_header=False)
     try:
@@ -74,7 +80,7 @@ def build_app(engine: Engine, scratch: Path, model: str = "") -> Any:
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.get("/internal/ping")(lambda: {})
     app.include_router(api_router(engine, model))
-    engine.outputs.mkdir(parents=True, exist_ok=True)
+    _make_folder(engine.outputs)
     gr.set_static_paths([engine.outputs])  # served where they lie, never copied
     favicon = scratch / "favicon.svg"
     favicon.write_text(FAVICON, encoding="utf-8")
@@ -101,6 +107,14 @@ def _with_policy(app: Any) -> Any:
     return asked
 
 
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as fault:
+        what = f"the folder {folder} cannot be made: {fault.strerror}"
+        raise MachineError(what, "give a folder that can be written to as --root") from None
+
+
 def _listen(port: int) -> socket.socket:
     listening = socket.socket()
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -118,4 +132,6 @@ def _settle(scratch: Path) -> None:
 
 
 if __name__ == "__main__":
+    for told in (signal.SIGTERM, signal.SIGINT):  # so that folders of uploads and previews are removed
+        signal.signal(told, lambda *_: sys.exit(0))
     sys.exit(main())

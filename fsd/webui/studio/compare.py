@@ -11,7 +11,7 @@ from fsd.errors import RecipeError
 from fsd.job import Job
 from fsd.webui.engine import Engine, Picture
 from fsd.webui.studio.session import find_session, session_names
-from fsd.webui.studio.words import bar, careful, foreseen, shown
+from fsd.webui.studio.words import asker, bar, careful, foreseen, shown
 
 _NO_SESSION = "There is no session yet. Train one, then compare it with its base model here."
 
@@ -47,7 +47,7 @@ class CompareTab:
         )
         idle = gr.update(interactive=True), gr.update(interactive=False)
         run.then(lambda: idle, None, [self.go, self.stop], show_progress="hidden")
-        self.stop.click(self._engine.cancel, show_progress="hidden", concurrency_limit=8)
+        self.stop.click(self._stop, show_progress="hidden", concurrency_limit=8)
         self.session.change(careful(self._prompt), self.session, self.prompt, show_progress="hidden")
 
     def refresh(self, chosen: str | None) -> tuple[Any, ...]:
@@ -60,7 +60,13 @@ class CompareTab:
         session = find_session(self._engine.root, name or "")
         return session.recipe().prompt() if session else ""
 
-    def _run(self, name: str | None, prompt: str, images: float, seed: float | None) -> Iterator[tuple[Any, ...]]:
+    def _stop(self, request: gr.Request) -> None:
+        """End what this page has asked for, whether it is being done or waits."""
+        self._engine.cancel(asker(request, "compare"))
+
+    def _run(
+        self, request: gr.Request, name: str | None, prompt: str, images: float, seed: float | None
+    ) -> Iterator[tuple[Any, ...]]:
         """The bar, the pairs so far and the two buttons, again and again."""
         busy = gr.update(interactive=False), gr.update(interactive=True)
         made: dict[str, list[str]] = {"before": [], "after": []}
@@ -69,7 +75,7 @@ class CompareTab:
                 raise RecipeError("no session is chosen", "choose one")
             for kind, model in (("before", f"{name}@base"), ("after", name)):
                 job = Job(model, prompt.strip(), seed=int(seed or 0), images=int(images)).checked()
-                for event in self._engine.run(job):
+                for event in self._engine.run(job, asker(request, "compare")):
                     if isinstance(event, Picture):
                         made[kind].append(str(event.path))
                         yield bar(f"{kind} training"), _pairs(made, int(seed or 0)), *busy

@@ -14,7 +14,7 @@ from fsd.webui.engine import Engine, Picture, Progress
 from fsd.webui.studio.fields import Fields, build_ask, build_settings
 from fsd.webui.studio.form import Form
 from fsd.webui.studio.pictures import facts_html
-from fsd.webui.studio.words import bar, careful, foreseen, shown
+from fsd.webui.studio.words import asker, bar, careful, foreseen, shown
 
 _BETWEEN_PREVIEWS_S = 0.4
 
@@ -61,12 +61,16 @@ class CreateTab:
             show_progress="hidden", concurrency_limit=8, api_visibility="private",
         )  # fmt: skip
         start.then(self._rest, self.made, [self.preview, self.generate, self.stop, *picked], show_progress="hidden")
-        self.stop.click(self.engine.cancel, show_progress="hidden", concurrency_limit=8)
+        self.stop.click(self._stop, show_progress="hidden", concurrency_limit=8)
         self.pictures.select(careful(self._pick), self.made, picked, show_progress="hidden")
         self.fields.random.click(lambda: -1, None, self.fields.seed, show_progress="hidden")
         self.fields.reuse.click(lambda seed: seed, self.last_seed, self.fields.seed, show_progress="hidden")
 
-    def _run(self, *values: Any) -> Iterator[tuple[Any, ...]]:
+    def _stop(self, request: gr.Request) -> None:
+        """End what this page has asked for, whether it is being done or waits."""
+        self.engine.cancel(asker(request, "create"))
+
+    def _run(self, request: gr.Request, *values: Any) -> Iterator[tuple[Any, ...]]:
         """Bar, preview, pictures, what was made, what ControlNets see, the two buttons: again and again while a job goes on."""
         made: list[tuple[str, str, int]] = []
         busy = gr.update(interactive=False), gr.update(interactive=True)
@@ -76,7 +80,7 @@ class CreateTab:
             with tempfile.TemporaryDirectory() as folder:
                 last = 0.0
                 job = Form(*values).job(Path(folder))
-                for event in self.engine.run(job):
+                for event in self.engine.run(job, asker(request, "create")):
                     if isinstance(event, Picture):
                         made.append((str(event.path), event.infotext, event.seed))
                         pictures = gr.update(value=[path for path, _, _ in made], selected_index=len(made) - 1)

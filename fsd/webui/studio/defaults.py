@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,11 +57,11 @@ def _family(spec: str) -> str:
     if spec in FAMILIES:
         return spec
     try:
-        path = Path(spec).expanduser()
-        if not path.exists():
+        path = os.path.expanduser(spec)
+        if not os.path.exists(path):
             return family_from(spec)
         from fsd.weights.detect import detect
 
-        return detect(path).family
+        return detect(Path(path)).family
     except (FsdError, OSError):  # what is wrong with it is said when it is used
         return ""

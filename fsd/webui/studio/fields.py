@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from fsd.families.preprocessors import PREPROCESSORS
-from fsd.webui.studio.form import MODES, OWN_SAMPLER, Form
+from fsd.webui.studio.form import LIMITS, MODES, OWN_SAMPLER, Form
 
 _BRUSH = ("#6366f1", 0.65)
 """Colour and opacity: what lies under a stroke can still be seen."""
@@ -74,8 +74,9 @@ def build_ask() -> dict[str, Any]:
             type="filepath", label="White is painted anew", sources=["upload"], height=180, elem_id="mask", buttons=[]
         )
     made["strength"] = gr.Slider(
-        0, 1, 0.6, step=0.05, label="Strength: how much is made anew", visible=False, elem_id="strength", buttons=[]
-    )
+        *LIMITS["strength"], 0.6, step=0.05, label="Strength: how much is made anew", visible=False, elem_id="strength",
+        buttons=[],
+    )  # fmt: skip
     made["prompt"] = gr.Textbox(
         label="Prompt", lines=3, max_lines=8, elem_id="prompt", placeholder="What the picture shows"
     )
@@ -97,9 +98,11 @@ def build_settings() -> dict[str, Any]:
                 [OWN_SAMPLER], value=OWN_SAMPLER, label="Sampler", elem_id="sampler", filterable=False, min_width=130
             )
         with gr.Row():
-            made["steps"] = gr.Slider(1, 100, 25, step=1, label="Steps", elem_id="steps", min_width=130, buttons=[])
+            made["steps"] = gr.Slider(
+                *LIMITS["steps"], 25, step=1, label="Steps", elem_id="steps", min_width=130, buttons=[]
+            )
             made["guidance"] = gr.Slider(
-                0, 20, 7, step=0.5, label="Guidance", elem_id="guidance", min_width=130, buttons=[]
+                *LIMITS["guidance"], 7, step=0.5, label="Guidance", elem_id="guidance", min_width=130, buttons=[]
             )
         made["images"] = gr.Slider(1, 16, 1, step=1, label="Pictures", elem_id="images", buttons=[])
         with gr.Row(elem_id="seed-row"):
@@ -113,11 +116,14 @@ def build_settings() -> dict[str, Any]:
             [], label="Files", multiselect=True, allow_custom_value=True, elem_id="loras",
             info="For a weight of its own, name one in the prompt: `<lora:NAME:0.8>`",
         )  # fmt: skip
-        made["lora_weight"] = gr.Slider(-2, 2, 1, step=0.05, label="Weight", elem_id="lora-weight", buttons=[])
+        made["lora_weight"] = gr.Slider(
+            *LIMITS["lora_weight"], 1, step=0.05, label="Weight", elem_id="lora-weight", buttons=[]
+        )
     with gr.Accordion("ControlNet", open=False, elem_id="control-box"):
         made["control"] = gr.Dropdown(
-            [("None", "")], value="", label="Model", allow_custom_value=True, elem_id="control"
-        )
+            [("None", "")], value="", label="Model", allow_custom_value=True, elem_id="control",
+            info="Those for SD 3.5 are followed in text to image alone",
+        )  # fmt: skip
         made["control_image"] = gr.Image(
             type="filepath", label="Picture to follow", sources=["upload", "clipboard"], height=220,
             elem_id="control-image", buttons=[],

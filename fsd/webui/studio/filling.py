@@ -10,6 +10,7 @@ import gradio as gr
 from fsd.webui.engine import Engine, ModelChoice
 from fsd.webui.studio.defaults import Defaults, choice_of, defaults
 from fsd.webui.studio.form import MODES, OWN_SAMPLER, Form
+from fsd.webui.studio.pictures import opened
 from fsd.webui.studio.settings import form_values
 from fsd.webui.studio.sizes import size_like
 
@@ -59,10 +60,11 @@ class Filling:
 
 
 def start_from(path: str, mode: str, size: str) -> list[Any]:
-    """The form with a picture to start from: `mode` is one of MODES; the size takes the picture's shape."""
-    from PIL import Image
+    """The form with a picture to start from: `mode` is one of MODES; the size takes the picture's shape.
 
-    with Image.open(path) as image:
+    RecipeError for one that cannot be read.
+    """
+    with opened(path) as image:
         shape = size_like(*image.size, size)
     wanted = {"init_image": path} if MODES[mode] == "img2img" else {"painted": painted(path)}
     return in_order({name: gr.update(value=value) for name, value in {**wanted, "mode": mode, "size": shape}.items()})

@@ -9,12 +9,15 @@ from typing import Any, Literal
 from fsd.errors import RecipeError
 from fsd.infotext import split_lora
 from fsd.job import Control, Job, Lora
+from fsd.webui.studio.pictures import opened
 from fsd.webui.studio.sizes import size_px
 
 Mode = Literal["txt2img", "img2img", "inpaint"]
 Preprocessor = Literal["none", "canny", "invert"]
 MODES: dict[str, Mode] = {"Text to image": "txt2img", "Image to image": "img2img", "Inpainting": "inpaint"}
 OWN_SAMPLER = "Model's own"
+LIMITS = {"steps": (1, 150), "guidance": (0, 30), "strength": (0, 1), "lora_weight": (-2, 2)}
+"""What the sliders reach: as far as AUTOMATIC1111's."""
 
 
 @dataclass(frozen=True)
@@ -90,12 +93,12 @@ class Form:
 
 def painted_mask(layers: list[str], folder: Path) -> str:
     """A mask PNG, white where something was painted on one of the layers; "" when nothing was."""
-    from PIL import Image, ImageChops
+    from PIL import ImageChops
 
-    mask: Image.Image | None = None
+    mask: Any = None
     for layer in layers:
-        with Image.open(layer) as opened:
-            alpha = opened.convert("RGBA").getchannel("A").point(lambda level: 255 if level > 16 else 0)
+        with opened(layer) as image:
+            alpha = image.convert("RGBA").getchannel("A").point(lambda level: 255 if level > 16 else 0)
         mask = ImageChops.lighter(mask, alpha) if mask and mask.size == alpha.size else mask or alpha
     if mask is None or mask.getbbox() is None:
         return ""

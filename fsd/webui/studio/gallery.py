@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from fsd.webui.studio.pictures import facts_html, list_pictures, settings_of, thumbnail
+from fsd.webui.studio.pictures import facts_html, list_pictures, opened, settings_of, thumbnail
 from fsd.webui.studio.words import careful
 
 PAGE = 24
@@ -79,7 +79,8 @@ class GalleryTab:
         return self._details(file)
 
     def _details(self, path: str) -> tuple[Any, ...]:
-        infotext = settings_of(path)
+        with opened(path):  # it may be gone since the wall was drawn
+            infotext = settings_of(path)
         facts = facts_html(infotext) or "<p class='quiet'>This picture carries no settings.</p>"
         usable = gr.update(interactive=bool(infotext))
         return gr.update(visible=True), path, facts, usable, gr.update(value=path), path, infotext

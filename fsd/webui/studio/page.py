@@ -16,11 +16,14 @@ from fsd.webui.studio.fields import quietly
 from fsd.webui.studio.filling import Filling, start_from
 from fsd.webui.studio.gallery import GalleryTab
 from fsd.webui.studio.look import TITLE
+from fsd.webui.studio.pictures import opened
 from fsd.webui.studio.sizes import size_like
 from fsd.webui.studio.training import TrainingTab
 from fsd.webui.studio.unions import reads_many
 from fsd.webui.studio.words import careful
 
+_COPIES_S = (3600, 2 * 86400)
+"""Gradio's copies of what pages show are looked through every hour, and removed once they are two days old."""
 _TOP = (
     f"<header id='top'><b>{TITLE}</b>"
     f"<form method='post' action='{LOGOUT}'><button id='log-out'>Log out</button></form></header>"
@@ -30,7 +33,7 @@ _TOP = (
 def build_page(engine: Engine, thumbnails: Path, first: str = "") -> gr.Blocks:
     """The page. thumbnails: a folder for small copies. first: the model chosen at the start, "" for the newest."""
     filling = Filling(engine, first)
-    with gr.Blocks(title=TITLE, analytics_enabled=False) as page:
+    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=_COPIES_S) as page:
         gr.HTML(_TOP, padding=False)
         with gr.Tabs(elem_id="tabs") as tabs:
             with gr.Tab("Create", id="create"):
@@ -77,7 +80,5 @@ def _union_mode(engine: Engine) -> Any:
 
 
 def _like(path: str, size: str) -> str:
-    from PIL import Image
-
-    with Image.open(path) as image:
+    with opened(path) as image:
         return size_like(*image.size, size)

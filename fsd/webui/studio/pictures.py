@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import html
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from PIL import Image
+
+from fsd.data.picture_file import FORMATS, UNREADABLE
+from fsd.errors import RecipeError
 from fsd.infotext import parse
 from fsd.runtime import files
 
@@ -25,31 +30,40 @@ def list_pictures(outputs: Path, most: int) -> list[Path]:
     return found[:most]
 
 
+@contextmanager
+def opened(path: Path | str) -> Iterator[Image.Image]:
+    """A picture file, open; RecipeError if it is gone, or no picture that can be read."""
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            yield image
+    except FileNotFoundError:
+        raise RecipeError(f"the picture {Path(path).name} is not there any more", "choose another one") from None
+    except UNREADABLE as fault:
+        what = f"{Path(path).name} cannot be read as a picture: {fault}"
+        raise RecipeError(what, "give a PNG, JPEG or WebP file") from None
+
+
 def thumbnail(picture: Path, folder: Path) -> Path:
     """A small WebP of a picture, kept in `folder`; the picture itself where none can be made of it."""
-    from PIL import Image
-
     try:
         state = picture.stat()
         key = f"{picture}|{state.st_size}|{state.st_mtime_ns}"
         small = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.webp"
         if not small.exists():
-            with Image.open(picture) as image, files.replacing(small) as temporary:
+            with Image.open(picture, formats=FORMATS) as image, files.replacing(small) as temporary:
                 image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
                 image.convert("RGB").save(temporary, format="WEBP", quality=82)
         return small
-    except (OSError, ValueError):
+    except UNREADABLE:
         return picture
 
 
 def settings_of(path: Path | str) -> str:
     """The settings that a PNG carries, AUTOMATIC1111's text; "" when it carries none or is no readable picture."""
-    from PIL import Image
-
     try:
-        with Image.open(path) as image:
+        with opened(path) as image:
             return str(image.info.get("parameters", ""))
-    except (OSError, ValueError):
+    except RecipeError:
         return ""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from fsd.errors import RecipeError
+from fsd.job import LARGEST_PX
 
 SHAPES = ((1, 1), (3, 4), (4, 3), (2, 3), (3, 2), (9, 16), (16, 9))
 """Sides of the sizes that are offered, width to height."""
@@ -34,7 +35,7 @@ def size_text(width_px: int, height_px: int) -> str:
 
 def size_px(text: str) -> tuple[int, int]:
     """Width and height of a size such as "512 × 768"; RecipeError for anything else."""
-    if match := re.fullmatch(r"\s*(\d{2,5})\s*[x×X*, ]\s*(\d{2,5})\s*", text or ""):
+    if match := re.fullmatch(r"\s*(\d{1,9})\s*[x×X*, ]\s*(\d{1,9})\s*", text or ""):
         return int(match[1]), int(match[2])
     raise RecipeError(f"the size is {text!r}", "give it as WIDTH x HEIGHT, such as 512 x 768")
 
@@ -45,4 +46,4 @@ def _step(px: int) -> int:
 
 
 def _rounded(side: float, step: int) -> int:
-    return max(64, round(side / step) * step)
+    return min(max(64, round(side / step) * step), LARGEST_PX)

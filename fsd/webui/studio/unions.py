@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from fsd.errors import FsdError
@@ -15,9 +16,9 @@ def reads_many(path: str) -> bool:
     """Whether a ControlNet's folder or file is one for many tasks; False where that cannot be read."""
     place = Path(path)
     try:
-        if place.is_dir():
+        if os.path.isdir(place):
             config = read_json(place / "config.json")
             return "num_control_type" in config or bool(config.get("num_mode"))
-        return place.is_file() and any(key.startswith(_KEYS) for key in read_weights(place)[0])
+        return os.path.isfile(place) and any(key.startswith(_KEYS) for key in read_weights(place)[0])
     except FsdError:  # what is wrong with it is said when it is used
         return False

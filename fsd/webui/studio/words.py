@@ -56,6 +56,11 @@ def careful(work: Callable[..., Any]) -> Callable[..., Any]:
     return again if inspect.isgeneratorfunction(work) else once
 
 
+def asker(request: gr.Request, tab: str) -> str:
+    """Whose job it is, for the engine: the page's in the browser, by its tab."""
+    return f"{tab} {request.session_hash}"
+
+
 def bar(said: str = "", done: int = 0, total: int = 0, fault: FsdError | None = None) -> str:
     """The line above the pictures, as HTML: how far it is, what is said, or what went wrong."""
     if fault:

@@ -1,0 +1,41 @@
+"""A stage of training as its verb runs it: the settings that were given, class images first, then the child process."""
+
+from __future__ import annotations
+
+from fsd.data.session import Session
+from fsd.errors import RecipeError
+from fsd.needs import need_base_model, need_photos
+from fsd.runtime.process import run_stage
+from fsd.runtime.report import Result
+from fsd.weights import checkpoint
+
+
+def train_stage(session: Session, stage: str, steps: int | None, learning_rate: float | None, fork: bool) -> Result:
+    """Train one of `checkpoint.STAGES`, from where it stopped, and say how far it came and where its pictures are.
+
+    steps, learning_rate: kept in the recipe first; None leaves them. A recipe that the stage refuses is as it was before.
+    fork: go on from the last checkpoint although the settings have changed since.
+    """
+    need_photos(session)
+    wanted = {f"{stage}.steps": steps, f"{stage}.learning_rate": learning_rate}
+    before = session.recipe()
+    recipe = before.changed(**{name: value for name, value in wanted.items() if value is not None})
+    if recipe != before:
+        session.save_recipe(recipe)
+    if getattr(recipe, stage).steps == 0:
+        return Result(f"{checkpoint.STAGES[stage]}: 0 steps, nothing to train", stage=stage, steps=0)
+    need_base_model(session)
+    if recipe.prior.images:
+        run_stage("fsd.generate.sample", str(session.folder), "--class-images")
+    try:
+        figures = run_stage(f"fsd.train.{stage}", str(session.folder), *(["--fork"] if fork else []))
+    except RecipeError:  # refused before anything was trained
+        session.save_recipe(before)
+        raise
+    plot = session.logs / "loss.png"
+    loss = "" if figures["loss"] is None else f", loss {figures['loss']:.4f}"
+    text = f"{checkpoint.STAGES[stage]}: {figures['steps']} of {figures['steps']} steps{loss}"
+    samples = session.samples / f"{stage}-{figures['steps']:06d}" / "grid.png"
+    if samples.exists():
+        text += f"\nsamples: {samples}"
+    return Result(text, picture=plot if plot.exists() else None, **figures)
