@@ -517,6 +517,7 @@ def test_without_its_lock_nothing_runs_on(stand_in: Callable[..., WebUI], capsys
     port = ui._supervisor._life.server.port
     assert ui.running and ui.fault is None
     ui._proxy._child.kill()
+    assert ui._supervisor.ended.wait(20)
     with pytest.raises(MachineError, match="the proxy has ended"):
         ui.wait()
     until(lambda: "It was stopped, as its lock is gone" in capsys.readouterr().out)
