@@ -191,6 +191,7 @@ def test_stop_does_not_wait_for_a_fork_that_holds_the_pipe(supervise) -> None:
     held = os.dup(ui._life._child.stdin.fileno())
     try:
         ui.stop()
+        assert ui._life._child.returncode == 128 + signal.SIGTERM, "it ended by itself, and was not killed"
         assert status_of(f"http://127.0.0.1:{told[0]}/") == 0
     finally:
         os.close(held)
