@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from fsd.infotext import parse
-from fsd.webui.api import api_router
+from fsd.webui.api.router import api_router
 from fsd.webui.engine import Engine
 
 fastapi = pytest.importorskip("fastapi")
@@ -111,6 +111,10 @@ def test_from_a_picture_and_with_a_mask(client: Any) -> None:
         ("txt2img", {"prompt": 5}, 422, "not a valid string"),
         ("txt2img", {"width": 1_000_000}, 422, "width_px"),
         ("txt2img", {"sampler_name": "Elder"}, 400, "Sampler not found"),
+        ("txt2img", {"sampler_name": "Elder"}, 400, "there is no 'Elder'; GET /sdapi/v1/samplers"),
+        ("txt2img", {"width": 7}, 422, "width_px is 7"),
+        ("txt2img", {"steps": "1e999"}, 422, "not a valid integer"),
+        ("txt2img", {"cfg_scale": 10**400}, 422, "not a valid float"),
         ("txt2img", {"override_settings": {"sd_model_checkpoint": "nowhere"}}, 404, "nowhere"),
         ("txt2img", {"override_settings": {"CLIP_stop_at_last_layers": 2}}, 422, "CLIP_stop"),
         ("txt2img", {"enable_hr": True}, 422, "high-resolution"),

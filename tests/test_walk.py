@@ -111,6 +111,11 @@ def test_a_walk_at_a_desk(webui: Any, chromium: Any, shots: Path) -> None:
         expect(page.locator("#bar .fault")).to_contain_text("no such model")
         expect(page.locator("body")).not_to_contain_text("Traceback")
 
+        expect(page.locator("#generate")).to_be_enabled()  # to be mended and asked again, without a reload
+        page.locator("#model input").fill("cup")
+        page.locator("#model input").press("Enter")
+        browser.generate(page, PROMPT, steps=2, seed=12)
+
         page.locator("#log-out").click()
         expect(page.locator("input[name=secret]")).to_be_visible()
         page.goto(webui.url)

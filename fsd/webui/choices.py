@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,12 +66,18 @@ def models_folder(root: Path) -> Path:
 
 
 def named(spec: str, among: list[ModelChoice]) -> ModelChoice | None:
-    """The LoRA or ControlNet that a text names by its path, its file name or that without its ending; None for none."""
-    for choice in among:
-        known = (choice.spec, choice.title, choice.path.name, choice.path.stem) if choice.path else ()
-        if spec.lower() in (one.lower() for one in known):
-            return choice
+    """The LoRA or ControlNet that a text names by its path or file name, with or without its ending and a [hash]; or None."""
+    for asked in (spec.lower(), without_hash(spec).lower()):
+        for choice in among:
+            known = (choice.spec, choice.title, choice.path.name, choice.path.stem) if choice.path else ()
+            if asked in (one.lower() for one in known):
+                return choice
     return None
+
+
+def without_hash(title: str) -> str:
+    """A file's title as AUTOMATIC1111 and its extensions show it, less the " [d0a1b2c3]" at its end."""
+    return re.sub(r" \[[0-9a-f]{8,64}\]$", "", title.strip())
 
 
 def path_of(spec: str, among: list[ModelChoice]) -> str:

@@ -73,12 +73,12 @@ def build_app(engine: Engine, scratch: Path, model: str = "") -> Any:
     import gradio as gr
     from fastapi import FastAPI
 
-    from fsd.webui.api import api_router
+    from fsd.webui.api.router import api_router
     from fsd.webui.studio.look import FAVICON, HEAD, STYLE, theme
     from fsd.webui.studio.page import build_page
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    app.get("/internal/ping")(lambda: {})
+    app.get("/internal/ping")(_pong)
     app.include_router(api_router(engine, model))
     _make_folder(engine.outputs)
     gr.set_static_paths([engine.outputs])  # served where they lie, never copied
@@ -105,6 +105,11 @@ def _with_policy(app: Any) -> Any:
         await app(scope, receive, answer)
 
     return asked
+
+
+async def _pong() -> dict[str, Any]:
+    """Alive: said without a thread, of which there may be none free."""
+    return {}
 
 
 def _make_folder(folder: Path) -> None:

@@ -11,7 +11,7 @@ from fsd.errors import RecipeError
 from fsd.job import Job
 from fsd.webui.engine import Engine, Picture
 from fsd.webui.studio.session import find_session, session_names
-from fsd.webui.studio.words import asker, bar, careful, foreseen, shown
+from fsd.webui.studio.words import asker, bar, careful, foreseen
 
 _NO_SESSION = "There is no session yet. Train one, then compare it with its base model here."
 
@@ -84,10 +84,9 @@ class CompareTab:
                         yield bar(doing, event.done, event.total), gr.skip(), *busy
                 if len(made[kind]) < int(images):  # stopped
                     break
-        except Exception as fault:
-            said = foreseen(fault)
-            yield bar(fault=said), gr.skip(), *busy
-            raise shown(said) from None
+        except Exception as fault:  # raised, it would leave the page waiting: what follows a failed event is not done
+            yield bar(fault=foreseen(fault)), gr.skip(), *busy
+            return
         whole = len(made["after"]) == int(images)
         yield (
             bar("base model on the left, trained on the right" if whole else "stopped"),

@@ -14,7 +14,7 @@ from fsd.webui.engine import Engine, Picture, Progress
 from fsd.webui.studio.fields import Fields, build_ask, build_settings
 from fsd.webui.studio.form import Form
 from fsd.webui.studio.pictures import facts_html
-from fsd.webui.studio.words import asker, bar, careful, foreseen, shown
+from fsd.webui.studio.words import asker, bar, careful, foreseen
 
 _BETWEEN_PREVIEWS_S = 0.4
 
@@ -76,6 +76,7 @@ class CreateTab:
         busy = gr.update(interactive=False), gr.update(interactive=True)
         seen = gr.update(visible=False, value=None)
         yield bar("starting"), gr.update(visible=False), gr.update(value=None, visible=True), [], seen, *busy
+        ended = ""
         try:
             with tempfile.TemporaryDirectory() as folder:
                 last = 0.0
@@ -88,18 +89,10 @@ class CreateTab:
                     elif time.monotonic() - last >= _BETWEEN_PREVIEWS_S or not event.preview or event.controls:
                         last = time.monotonic()
                         yield _step(event, bool(made), busy)
-        except Exception as fault:
-            said = foreseen(fault)
-            yield bar(fault=said), gr.update(visible=False), gr.update(visible=True), list(made), gr.skip(), *busy
-            raise shown(said) from None
-        yield (
-            bar(_ended(len(made), job.images)),
-            gr.update(visible=False),
-            gr.update(visible=True),
-            list(made),
-            gr.skip(),
-            *busy,
-        )
+            ended = bar(_ended(len(made), job.images))
+        except Exception as fault:  # raised, it would leave the page waiting: what follows a failed event is not done
+            ended = bar(fault=foreseen(fault))
+        yield ended, gr.update(visible=False), gr.update(visible=True), list(made), gr.skip(), *busy
 
     def _rest(self, made: list[tuple[str, str, int]]) -> tuple[Any, ...]:
         """What the page shows once a job is over, however it ended: the last picture and buttons that can be pressed."""

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from fsd.errors import RecipeError
 from fsd.families.samplers import known_name, sampler_names
 from fsd.infotext import split_lora
 from fsd.job import Control, Job, Lora
-from fsd.webui.api_requests import Img2Img, Refused, Txt2Img
+from fsd.webui.api.requests import Img2Img, Refused, Txt2Img
 
 STEP_PX = 8
 MODULES = {
     "none": "none", "": "none", "canny": "canny", "invert": "invert", "invert (from white bg & black line)": "invert"
 }  # fmt: skip
 """ControlNet's preprocessors by the names that its extension gives them."""
-_FITS = {0: "stretch", 1: "crop"}
+Fit = Literal["crop", "stretch"]
+_FITS: dict[int, Fit] = {0: "stretch", 1: "crop"}
+_UNIT_FITS: dict[Any, Fit] = {0: "stretch", "Just Resize": "stretch"}
+"""Of a ControlNet unit's own picture; the extension cuts it unless it is told otherwise."""
 _FILLS = {0: "surroundings", 1: "original"}
 Save = Callable[[str, bool], str]
 """(base64, whether to invert it) -> the path of the picture's file."""
@@ -41,7 +44,7 @@ def job_of(request: Txt2Img, model: str, save: Save) -> Job:
     if isinstance(request, Img2Img):
         settings |= _pictures(request, save)
     init = request.init_images[0] if isinstance(request, Img2Img) and request.init_images else ""
-    settings["controls"] = _controls(request.alwayson_scripts, init, save)
+    settings["controls"] = _controls(request.alwayson_scripts, init, settings.get("fit", "crop"), save)
     try:
         return Job(**settings).checked()
     except RecipeError as fault:
@@ -70,7 +73,7 @@ def _pictures(request: Img2Img, save: Save) -> dict[str, Any]:
     return found
 
 
-def _controls(scripts: dict[str, Any], init: str, save: Save) -> tuple[Control, ...]:
+def _controls(scripts: dict[str, Any], init: str, fit: Fit, save: Save) -> tuple[Control, ...]:
     found = []
     for name, script in scripts.items():
         units = script.get("args") if isinstance(script, dict) else None
@@ -78,18 +81,21 @@ def _controls(scripts: dict[str, Any], init: str, save: Save) -> tuple[Control, 
             if units:  # scripts without arguments are off
                 raise Refused(422, f"always on script {name} not found", [("alwayson_scripts", f"no {name} here")])
             continue
-        found += [_control(unit, init, save) for unit in units if isinstance(unit, dict) and unit.get("enabled", True)]
+        found += [
+            _control(unit, init, fit, save) for unit in units if isinstance(unit, dict) and unit.get("enabled", True)
+        ]
     return tuple(found)
 
 
-def _control(unit: dict[str, Any], init: str, save: Save) -> Control:
-    """One unit of the ControlNet extension's API; without a picture of its own it follows the one to start from."""
+def _control(unit: dict[str, Any], init: str, fit: Fit, save: Save) -> Control:
+    """One unit of the ControlNet extension's API; without a picture of its own it follows the one to start from, in its `fit`."""
     module = str(unit.get("module") or "none")
     if module.lower() not in MODULES:
         known = ", ".join(name for name in MODULES if name)
         fault = f"the preprocessor {module!r} is not in this web UI; send the picture that it makes, or use: {known}"
         raise Refused(422, fault, [("alwayson_scripts.controlnet", fault)])
-    picture = unit.get("image") or unit.get("input_image") or init
+    own = unit.get("image") or unit.get("input_image")
+    picture = own or init
     picture = picture.get("image", "") if isinstance(picture, dict) else picture
     model = str(unit.get("model") or "None")
     if model == "None" or not picture:
@@ -97,7 +103,7 @@ def _control(unit: dict[str, Any], init: str, save: Save) -> Control:
         raise Refused(422, fault, [("alwayson_scripts.controlnet", fault)])
     try:
         return Control(
-            model.partition(" [")[0],
+            model,
             save(str(picture), False),
             float(unit.get("weight", 1.0)),
             MODULES[module.lower()],  # type: ignore[arg-type]
@@ -106,8 +112,9 @@ def _control(unit: dict[str, Any], init: str, save: Save) -> Control:
             _union_mode(unit),
             _threshold(unit.get("threshold_a"), 100),
             _threshold(unit.get("threshold_b"), 200),
+            _UNIT_FITS.get(unit.get("resize_mode"), "crop") if own else fit,
         )
-    except (TypeError, ValueError) as fault:
+    except (TypeError, ValueError, OverflowError) as fault:
         raise Refused(422, f"a ControlNet unit: {fault}", [("alwayson_scripts.controlnet", str(fault))]) from None
 
 
@@ -125,10 +132,11 @@ def _sampler(request: Txt2Img) -> str:
     name = request.sampler_name or request.sampler_index
     known = known_name(name, request.scheduler or "Automatic")
     if known not in sampler_names():
-        raise Refused(400, "Sampler not found", hint=f"{name} {request.scheduler}".strip())
+        asked = f"{name} {request.scheduler}".strip()
+        raise Refused(400, "Sampler not found", hint=f"there is no {asked!r}; GET /sdapi/v1/samplers lists them")
     return known
 
 
 def _rounded(side_px: int | None) -> int | None:
-    """AUTOMATIC1111 leaves off what does not fill a latent."""
-    return side_px // STEP_PX * STEP_PX if side_px else None
+    """AUTOMATIC1111 leaves off what does not fill a latent; what is less than one is refused as it is."""
+    return side_px // STEP_PX * STEP_PX or side_px if side_px else None

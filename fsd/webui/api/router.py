@@ -1,7 +1,7 @@
 """AUTOMATIC1111's API on the studio's engine, so that the tools made for it work: /sdapi/v1/... and /controlnet/...
 
 Fields that mean nothing here are taken and have no effect; values that cannot be done are refused, with the reason.
-Of the options only sd_model_checkpoint does something; others are kept for whoever asks.
+Of the options only sd_model_checkpoint does something; those that clients are known to read are kept, no others.
 """
 
 from __future__ import annotations
@@ -11,14 +11,16 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fsd.errors import FsdError, Interrupted, MachineError, WeightsError
-from fsd.webui import api_answers as answers
-from fsd.webui.api_requests import Img2Img, Refused, Txt2Img
-from fsd.webui.api_work import Api
+from fsd.webui.api import answers
+from fsd.webui.api.requests import Img2Img, Refused, Txt2Img
+from fsd.webui.api.work import Api
 from fsd.webui.engine import Engine
 
 if TYPE_CHECKING:
     from fastapi import APIRouter
 
+_MOST_WAITING = 100
+_REFRESHED = ("refresh-checkpoints", "refresh-loras", "refresh-vae", "refresh-embeddings")
 _STATUS: dict[type, int] = {Interrupted: 503, MachineError: 500, FsdError: 422}
 
 
@@ -27,17 +29,19 @@ def api_router(engine: Engine, model: str = "") -> APIRouter:
 
     model: what requests that name none are made with; "": the first that there is.
     """
+    from anyio import CapacityLimiter, to_thread
     from fastapi import APIRouter, Request
-    from fastapi.concurrency import run_in_threadpool
     from fastapi.responses import JSONResponse
 
     api, router = Api(engine, model), APIRouter()
+    waiting = CapacityLimiter(_MOST_WAITING)  # those who wait for pictures hold nobody else up
 
     def route(method: str, path: str, work: Any) -> None:
         async def answer(request: Any) -> Any:
             try:
                 body: Any = await _body(request)
-                return JSONResponse(await run_in_threadpool(work, body))
+                limiter = waiting if path.endswith("2img") else None
+                return JSONResponse(await to_thread.run_sync(work, body, limiter=limiter))
             except Exception as fault:
                 return JSONResponse(*error_answer(fault))
 
@@ -91,7 +95,8 @@ def _routes(engine: Engine, api: Api) -> list[tuple[str, str, Any]]:
     v1, scripts = "/sdapi/v1", {"txt2img": ["controlnet"], "img2img": ["controlnet"]}
     empty: dict[str, Any] = {
         "cmd-flags": {}, "upscalers": [], "sd-vae": [], "hypernetworks": [], "face-restorers": [], "prompt-styles": [],
-        "script-info": [], "latent-upscale-modes": [], "embeddings": {"loaded": {}, "skipped": {}},
+        "script-info": [], "latent-upscale-modes": [], "realesrgan-models": [], "extensions": [],
+        "embeddings": {"loaded": {}, "skipped": {}},
     }  # fmt: skip
     return [
         ("POST", f"{v1}/txt2img", lambda body: api.make(Txt2Img, body)),
@@ -109,12 +114,13 @@ def _routes(engine: Engine, api: Api) -> list[tuple[str, str, Any]]:
         ("POST", f"{v1}/skip", _done(engine.cancel)),
         ("POST", f"{v1}/png-info", api.png_info),
         ("POST", f"{v1}/unload-checkpoint", _done(engine.clear)),
-        *(("POST", f"{v1}/{name}", lambda _: None) for name in ("refresh-checkpoints", "refresh-loras", "refresh-vae")),
+        *(("POST", f"{v1}/{name}", lambda _: None) for name in _REFRESHED),
         ("POST", f"{v1}/reload-checkpoint", lambda _: {}),
         *(("GET", f"{v1}/{name}", lambda _, value=value: value) for name, value in empty.items()),
         ("GET", "/controlnet/version", lambda _: {"version": 3}),
         ("GET", "/controlnet/model_list", nets),
         ("GET", "/controlnet/module_list", lambda _: answers.control_modules()),
+        ("GET", "/controlnet/control_types", lambda _: answers.control_types(nets(None)["model_list"])),
         ("GET", "/controlnet/settings", lambda _: {"control_net_unit_count": 3}),
     ]
 

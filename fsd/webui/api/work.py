@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import threading
 from contextlib import closing
@@ -10,10 +11,10 @@ from typing import Any
 
 from fsd.infotext import parse
 from fsd.job import Job
-from fsd.webui import api_answers as answers
-from fsd.webui.api_jobs import job_of
-from fsd.webui.api_pictures import decoded, encoded, keep_picture, png_texts
-from fsd.webui.api_requests import Refused, Txt2Img, read_request
+from fsd.webui.api import answers
+from fsd.webui.api.jobs import job_of
+from fsd.webui.api.pictures import decoded, encoded, keep_picture, png_texts
+from fsd.webui.api.requests import Refused, Txt2Img, read_request
 from fsd.webui.choices import ModelChoice, named
 from fsd.webui.engine import Engine, Picture
 from fsd.webui.infotext import job_settings
@@ -44,8 +45,8 @@ class Api:
         found = self._engine.models()
         if not self._first or answers.find_model(self._first, found):
             return found
-        path = Path(self._first).expanduser()
-        opened = ModelChoice(self._first, path.name, "file", path=path) if path.exists() else None
+        path = Path(os.path.expanduser(self._first))
+        opened = ModelChoice(self._first, path.name, "file", path=path) if os.path.exists(path) else None
         return [opened or ModelChoice(self._first, self._first, "family"), *found]
 
     def make(self, kind: type[Txt2Img], body: Any) -> dict[str, Any]:

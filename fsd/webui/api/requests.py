@@ -82,7 +82,7 @@ def read_request(kind: type, body: Any) -> Any:
             continue
         try:
             values[one.name] = _as(hints[one.name], value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             wrong.append((one.name, f"value is not a valid {_name(hints[one.name])}"))
     wrong += [
         (name, f"{what}: not in this web UI")

@@ -15,9 +15,9 @@ from fsd import __version__
 from fsd.families.samplers import sampler_names, title_and_schedule
 from fsd.infotext import parse
 from fsd.job import Job
-from fsd.webui.api_jobs import MODULES
-from fsd.webui.api_requests import Img2Img, Txt2Img
-from fsd.webui.choices import ModelChoice
+from fsd.webui.api.jobs import MODULES
+from fsd.webui.api.requests import Img2Img, Txt2Img
+from fsd.webui.choices import ModelChoice, without_hash
 from fsd.webui.engine import Picture, State
 
 _SCHEDULES = ("Automatic", "Uniform", "Karras")
@@ -112,12 +112,12 @@ def model(choice: ModelChoice) -> dict[str, Any]:
 
 def find_model(name: str, choices: list[ModelChoice]) -> ModelChoice | None:
     """The model that a client means: by title, name, file name, path or spec, with or without a [hash] after it."""
-    plain = name.partition(" [")[0].strip()
-    for choice in choices:
-        told = model(choice)
-        names = (choice.spec, told["title"], told["model_name"], told["filename"])
-        if plain in names or (choice.kind == "file" and choice.path and plain == choice.path.name):
-            return choice
+    for asked in (name.strip(), without_hash(name)):
+        for choice in choices:
+            told = model(choice)
+            names = (choice.spec, told["title"], told["model_name"], told["filename"])
+            if asked in names or (choice.kind == "file" and choice.path and asked == choice.path.name):
+                return choice
     return None
 
 
@@ -139,6 +139,13 @@ def schedulers() -> list[dict[str, Any]]:
 def control_modules() -> dict[str, Any]:
     """ControlNet's preprocessors that work here; others' pictures can be sent ready-made."""
     return {"module_list": [name for name in MODULES if name and "(" not in name], "module_detail": {}}
+
+
+def control_types(models: list[str]) -> dict[str, Any]:
+    """What the extension's groups hold: here there is one, of everything."""
+    modules = control_modules()["module_list"]
+    return {"control_types": {"All": {"module_list": modules, "model_list": ["None", *models], "default_option": "none",
+                                      "default_model": "None"}}}  # fmt: skip
 
 
 def memory() -> dict[str, Any]:
