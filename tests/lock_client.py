@@ -11,6 +11,7 @@ from typing import Any
 
 from upstream import PATIENCE_S
 
+from fsd.webui.lock.paths import LOGIN
 from fsd.webui.lock.process import ProxyProcess
 
 PUBLIC = "some-words.trycloudflare.com"
@@ -35,8 +36,14 @@ def ask(
         return Answer(connection.getresponse())
 
 
+def open_link(proxy: ProxyProcess, path: str, **headers: str) -> Answer:
+    """What a person gets who opens a login link: its page posts the token at once."""
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    return ask(proxy, LOGIN, "POST", path.partition("?")[2], form | headers)
+
+
 def log_in(proxy: ProxyProcess, **headers: str) -> str:
-    answer = ask(proxy, proxy.login_path(), headers=headers)
+    answer = open_link(proxy, proxy.login_path(), **headers)
     assert answer.status == 303
     return answer.headers["Set-Cookie"].partition(";")[0]
 

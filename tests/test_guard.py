@@ -19,7 +19,7 @@ from fsd.webui.lock.request import Asked, Refused
 
 PASSWORD, TOKEN = "the-password", "the-token"
 LOCAL, PUBLIC = "127.0.0.1:7000", "some-words.trycloudflare.com"
-HTTPS = Address("https", PUBLIC)
+HTTP, HTTPS = Address("http", LOCAL), Address("https", PUBLIC)
 
 
 def sha256(text: str) -> bytes:
@@ -130,7 +130,7 @@ def test_a_tunnel_that_changes_host_means_the_newest_public_address() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["", "x", "ftp://a.example", "https://", "https://a/b", "https://u:p@a", "https://a?b", "//a"]
+    "url", ["", "x", "ftp://a.example", "https://", "https://a/b", "https://u:p@a", "https://a?b", "//a", "https://["]
 )
 def test_a_public_address_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(MachineError, match="is not the address of a host"):
@@ -139,10 +139,20 @@ def test_a_public_address_that_is_none_is_refused(url: str) -> None:
 
 def test_an_unknown_host_gets_nothing_without_the_password(guard: Guard) -> None:
     assert refused(guard, asked(host="evil.example")).status == 421
-    value = guard.log_in(TOKEN, "owner")
+    value = guard.log_in(TOKEN, "owner", HTTP)
     assert refused(guard, asked(host="evil.example", Cookie=f"fsd-session-7000={value}")).status == 421
     visitor = guard.admit(asked(host="evil.example", Authorization=basic(PASSWORD)))
     assert visitor.by_password and visitor.address == Address("http", LOCAL)
+
+
+def test_no_forwarded_host_is_believed(guard: Guard) -> None:
+    assert refused(guard, asked(host="evil.example", X_Forwarded_Host=PUBLIC)).status == 421
+    assert guard.admit(asked(X_Forwarded_Host="evil.example")).address == HTTPS
+
+
+def test_older_public_addresses_stay_known(guard: Guard) -> None:
+    guard.add_public("https://newer.example")
+    assert guard.admit(asked(host=PUBLIC)).address == HTTPS
 
 
 # origins
@@ -196,19 +206,19 @@ def test_what_our_own_page_or_a_person_asks_for_passes(method: str, headers: dic
 
 
 def test_a_token_opens_one_session_and_says_so_the_second_time(guard: Guard) -> None:
-    value = guard.log_in(TOKEN, "owner")
+    value = guard.log_in(TOKEN, "owner", HTTP)
     assert len(base64.urlsafe_b64decode(value + "=")) == 32
     assert not guard.admit(asked(Cookie=f"fsd-session-7000={value}")).is_stranger
     with pytest.raises(Refused, match="has been used"):
-        guard.log_in(TOKEN, "owner")
+        guard.log_in(TOKEN, "owner", HTTP)
 
 
 def test_a_token_and_a_session_end(guard: Guard, clock: Clock) -> None:
-    value = guard.log_in(TOKEN, "owner")
+    value = guard.log_in(TOKEN, "owner", HTTP)
     guard.add_token(sha256("another"))
     clock.now += TOKEN_S + 1
     with pytest.raises(Refused, match="has ended"):
-        guard.log_in("another", "owner")
+        guard.log_in("another", "owner", HTTP)
     cookie = asked(Cookie=f"fsd-session-7000={value}")
     assert not guard.admit(cookie).is_stranger
     clock.now += SESSION_S
@@ -217,7 +227,7 @@ def test_a_token_and_a_session_end(guard: Guard, clock: Clock) -> None:
 
 def test_logging_out_ends_the_session_that_did_it_and_no_other(guard: Guard) -> None:
     guard.add_token(sha256("second"))
-    first, second = (asked(Cookie=f"fsd-session-7000={guard.log_in(token, 'a')}") for token in (TOKEN, "second"))
+    first, second = (asked(Cookie=f"fsd-session-7000={guard.log_in(token, 'a', HTTP)}") for token in (TOKEN, "second"))
     session = guard.admit(first).session
     assert session
     guard.log_out(session)
@@ -236,8 +246,9 @@ def test_cookies_are_as_closed_as_the_address_allows(guard: Guard) -> None:
 
 
 def test_over_https_only_the_cookie_that_no_neighbour_can_plant_counts(guard: Guard) -> None:
-    value = guard.log_in(TOKEN, "owner")
+    plain, value = guard.log_in(TOKEN, "owner", HTTP), guard.log_in(PASSWORD, "owner", HTTPS)
     assert guard.admit(asked(host=PUBLIC, Cookie=f"fsd-session-7000={value}")).is_stranger
+    assert guard.admit(asked(host=PUBLIC, Cookie=f"__Host-fsd-session={plain}")).is_stranger, "it was sent in clear"
     assert not guard.admit(
         asked(host=PUBLIC, Cookie=f"x=1; __Host-fsd-session=wrong; __Host-fsd-session={value}")
     ).is_stranger
@@ -251,7 +262,8 @@ def test_without_a_right_cookie_or_password_everybody_is_a_stranger(guard: Guard
 
 
 @pytest.mark.parametrize("value", [
-    basic("wrong"), basic(PASSWORD, "other"), basic(""), "Basic", "Basic !!!", f"Bearer {PASSWORD}", PASSWORD, "Basic //8=",
+    basic("wrong"), basic(PASSWORD, "other"), basic(""), "Basic", "Basic \xe9", "Basic \udcff",
+    "Basic !!!", f"Bearer {PASSWORD}", PASSWORD, "Basic //8=",
     basic(PASSWORD).replace("Basic", "Digest"), basic(PASSWORD) + "x", base64.b64encode(b"fsd:" + PASSWORD.encode()).decode(),
 ])  # fmt: skip
 def test_only_the_very_password_is_right(guard: Guard, value: str) -> None:
@@ -266,7 +278,7 @@ def test_the_password_is_right_for_programs_without_an_origin(guard: Guard) -> N
 
 
 def test_nothing_secret_is_kept_or_shown(guard: Guard) -> None:
-    value = guard.log_in(TOKEN, "owner")
+    value = guard.log_in(TOKEN, "owner", HTTP)
     request = asked(f"/?token={TOKEN}", Cookie=f"fsd-session-7000={value}", Authorization=basic(PASSWORD))
     shown = repr(vars(guard)) + repr(request) + repr(guard.admit(request)) + repr(guard.admit(request).session)
     for secret in (TOKEN, PASSWORD, value, basic(PASSWORD)[6:]):
@@ -287,10 +299,10 @@ def test_wrong_passwords_have_to_wait_longer_and_longer_but_never_for_ever(guard
         clock.now += refusal.wait_s
         assert guard.admit(asked(Authorization=basic("wrong"))).is_stranger
     assert waits == [1, 2, 4, 8, 16, 32, 60, 60, 60]
-    assert refused(guard, asked(Authorization=basic(PASSWORD))).status == 429, "the right one is not looked at either"
-    clock.now += tries.LONGEST_WAIT_S
-    assert guard.admit(asked(Authorization=basic(PASSWORD))).by_password
-    assert guard.admit(asked(Authorization=basic("wrong"))).is_stranger, "being right wipes the slate"
+    assert refused(guard, asked(Authorization=basic("wrong"))).text.endswith("Wait for 60 seconds.")
+    assert guard.admit(asked(Authorization=basic(PASSWORD))).by_password, "the right one never waits"
+    clock.now += 59
+    assert refused(guard, asked(Authorization=basic("wrong"))).text.endswith("Wait for 1 second.")
 
 
 def test_many_clients_together_are_slowed_as_well(guard: Guard, clock: Clock) -> None:
@@ -304,14 +316,14 @@ def test_many_clients_together_are_slowed_as_well(guard: Guard, clock: Clock) ->
 
 
 def test_nobody_can_lock_the_owner_out(guard: Guard) -> None:
-    program = asked(Authorization=basic(PASSWORD), peer="10.1.1.1")
-    assert guard.admit(program).by_password
+    program = asked(Authorization=basic(PASSWORD), peer="10.0.1.1")
     for number in range(500):
         for _ in range(3):
             with pytest.raises(Refused):
-                guard.log_in(f"wrong {number}", f"10.0.{number}.1")
-    assert guard.admit(program).by_password, "a program that was right lately waits for no stranger"
-    value = guard.log_in(TOKEN, "10.0.1.1")
+                guard.log_in(f"wrong {number}", f"10.0.{number}.1", HTTP)
+    assert guard.admit(program).by_password, "a program waits for no stranger, the first time neither"
+    assert guard.log_in(PASSWORD, "10.0.1.1", HTTP), "nor does a person at the form"
+    value = guard.log_in(TOKEN, "10.0.1.1", HTTP)
     for _ in range(20):
         cookie = asked(peer="10.0.1.1", Cookie=f"fsd-session-7000={value}", Authorization=basic("wrong"))
         assert not guard.admit(cookie).is_stranger, "a cookie is never slowed, whatever else is sent"
@@ -321,8 +333,30 @@ def test_a_client_may_be_one_of_any_number() -> None:
     counted = tries.Tries(lambda: 0.0)
     for number in range(tries.MOST_CLIENTS + 100):
         counted.wrong(str(number))
-        counted.right(f"r{number}")
-    assert len(vars(counted)["_wrong"]) == len(vars(counted)["_right"]) == tries.MOST_CLIENTS
+    assert len(vars(counted)["_wrong"]) == tries.MOST_CLIENTS
+
+
+def test_what_a_client_writes_into_its_own_name_is_not_its_name(guard: Guard) -> None:
+    for number in range(tries.FREE_TRIES):
+        guard.admit(asked(Authorization=basic("wrong"), X_Forwarded_For=f"spoofed {number}, 203.0.113.9"))
+    assert refused(guard, asked(Authorization=basic("wrong"), X_Forwarded_For="other, 203.0.113.9")).status == 429
+
+
+def test_the_login_form_is_slowed_too(guard: Guard) -> None:
+    said = []
+    for _ in range(tries.FREE_TRIES + 1):
+        with pytest.raises(Refused) as caught:
+            guard.log_in("wrong", "somebody", HTTP)
+        said.append(caught.value.status)
+    assert said == [401] * tries.FREE_TRIES + [429]
+
+
+def test_sessions_and_tokens_are_bounded(guard: Guard) -> None:
+    for number in range(300):
+        guard.log_in(PASSWORD, "owner", HTTP)
+        guard.add_token(sha256(str(number)))
+    assert len(vars(guard)["_sessions"]) == 256
+    assert len(vars(guard)["_tokens"]) == 64
 
 
 # requests as a whole

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from http.cookiejar import CookieJar
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,15 +23,19 @@ from urllib.request import HTTPCookieProcessor, Request, build_opener
 import pytest
 from micro import parts_of
 from stand_in_server import FATAL, PHASES, STAND_IN, install_stand_in, server
+from upstream import Upstream
 
 from fsd.data.session import Session
 from fsd.errors import MachineError, RecipeError, SessionError
 from fsd.webui import running
 from fsd.webui.launch import launch_webui
+from fsd.webui.lock.process import start_proxy
 from fsd.webui.logs import Log, fatal_of, phase_of, redacted
 from fsd.webui.running import WebUI
 from fsd.webui.server import Server, free_port, status_of
 from fsd.webui.supervisor import Supervisor
+from fsd.webui.tunnels import TUNNELS, TunnelKind
+from fsd.webui.tunnels.tunnel import Tunnel
 from fsd.weights.ckpt import save_ckpt
 
 
@@ -180,33 +185,97 @@ def test_stop_leaves_nothing(supervise, scenario: str) -> None:
     assert status_of(f"http://127.0.0.1:{told[0]}/") == 0
 
 
+def test_stop_does_not_wait_for_a_fork_that_holds_the_pipe(supervise) -> None:
+    ui, told = supervise("ready")
+    ui.start()
+    held = os.dup(ui._life._child.stdin.fileno())
+    try:
+        ui.stop()
+        assert ui._life._child.returncode == 128 + signal.SIGTERM, "it ended by itself, and was not killed"
+        assert status_of(f"http://127.0.0.1:{told[0]}/") == 0
+    finally:
+        os.close(held)
+
+
+def test_a_restart_that_fails_is_its_end_and_one_that_works_forgets_it(supervise, monkeypatch) -> None:
+    ui, told = supervise("ready")
+    ui.start()
+    make = ui._make
+    ui._make = lambda port: replace(make(port), command=(sys.executable, "-c", "raise SystemExit(3)"))
+    with pytest.raises(MachineError, match=r"Stand-in: it ended \(exit code 3\)"):
+        ui.restart()
+    assert ui.ended.is_set() and ui.fault and told[-1] is None
+    ui._make = make
+    ui.restart()
+    assert not ui.ended.is_set() and ui.fault is None
+    assert status_of(f"http://127.0.0.1:{told[-1]}/internal/ping") == 200
+
+
+def test_a_lock_that_cannot_be_told_of_a_death_is_the_end(tmp_path: Path) -> None:
+    told = Told()
+
+    def at_port(port: int | None) -> None:
+        told.append(port)
+        if port is None:
+            raise MachineError("the proxy has ended")
+
+    ui = Supervisor(lambda port: server("ready", port, tmp_path), tmp_path / "it.log", at_port)
+    ui.start()
+    status_of(f"http://127.0.0.1:{told[0]}/stand-in/die?how=killed")
+    assert ui.ended.wait(20)
+    assert str(ui.fault) == "the proxy has ended" and len(told) == 2
+
+
+def test_what_does_not_answer_through_the_lock_does_not_run_on(tmp_path: Path) -> None:
+    told = Told()
+
+    def at_port(port: int | None) -> None:
+        told.append(port)
+        if len(told) == 3:
+            raise MachineError("not through the lock")
+
+    ui = Supervisor(lambda port: server("ready", port, tmp_path), tmp_path / "it.log", at_port)
+    ui.start()
+    with pytest.raises(MachineError, match="not through the lock"):
+        ui.restart()
+    assert ui.ended.is_set() and status_of(f"http://127.0.0.1:{told[2]}/internal/ping") == 0
+
+
 PARENT = """
-import sys, time
+import os, signal, sys, time
 from pathlib import Path
 sys.path[:0] = [{tests!r}, {root!r}]
 from stand_in_server import server
 from fsd.webui.supervisor import Supervisor
 ui = Supervisor(lambda port: server("daemon", port, Path({folder!r})), Path({folder!r}) / "it.log", lambda port: None)
 ui.start()
+if {fork!r} and os.fork() == 0:
+    signal.pause()
 print("started", flush=True)
 time.sleep(600)
 """
 
 
-def test_nothing_outlives_a_parent_that_is_killed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("fork", [False, True])
+def test_nothing_outlives_a_parent_that_is_killed(tmp_path: Path, fork: bool) -> None:
     tests = Path(__file__).parent
-    code = PARENT.format(tests=str(tests), root=str(tests.parent), folder=str(tmp_path))
-    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    code = PARENT.format(tests=str(tests), root=str(tests.parent), folder=str(tmp_path), fork=fork)
+    command = [sys.executable, "-c", code]
+    parent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
     assert parent.stdout is not None
     while parent.stdout.readline().strip() != "started":
         assert parent.poll() is None
-    children = [int(pid) for pid in Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()]
+    children = below(parent.pid)
     daemon = next(int(line.split()[1]) for line in (tmp_path / "it.log").read_text().splitlines() if "daemon" in line)
     assert children
     assert alive(daemon)
     parent.send_signal(signal.SIGKILL)
     parent.wait()
-    until(lambda: not any(alive(pid) for pid in [*children, daemon]))
+    forked = {pid for pid in children if alive(pid) and os.getpgid(pid) == parent.pid}
+    assert bool(forked) == fork
+    until(lambda: not any(alive(pid) for pid in {*children, daemon} - forked))
+    if fork:
+        os.killpg(parent.pid, signal.SIGKILL)
 
 
 # --- lines -----------------------------------------------------------------------------------------------------------
@@ -243,6 +312,25 @@ def test_a_bar_is_kept_as_it_was_left_and_the_log_before_too(tmp_path: Path) -> 
         assert seen == [f"run {number}", "10%", "100%", "last"]
     assert (tmp_path / "it.log").read_text() == "run 1\n100%\nlast\n"
     assert (tmp_path / "it.log.1").read_text() == "run 0\n100%\nlast\n"
+
+
+def test_a_log_that_cannot_be_written_is_said_once_and_read_to_its_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = Log(tmp_path / "it.log")
+    log.path.mkdir()  # stands for a full disk
+    reading, writing = os.pipe()
+    os.write(writing, b"one\ntwo\nthree")
+    os.close(writing)
+    assert list(log.follow(reading)) == log.tail(9) == ["one", "two", "three"]
+    os.close(reading)
+    assert capsys.readouterr().out.count("misses lines from here on: Is a directory") == 1
+
+
+def test_a_folder_that_cannot_hold_a_log_is_one_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(MachineError, match=r"the log .*it\.log cannot be written: Not a directory"):
+        Log(tmp_path / "file" / "logs" / "it.log")
 
 
 def test_records_are_filled_in_and_the_first_wins() -> None:
@@ -299,6 +387,17 @@ def get(url: str, headers: dict[str, str] | None = None, opener: Any = None) -> 
         return refused.code, refused.read().decode()
 
 
+def open_link(link: str, opener: Any = None) -> tuple[int, str]:
+    """What a browser gets at a login link, whose page posts the token."""
+    url, _, token = link.partition("?")
+    opener = opener or build_opener(HTTPCookieProcessor(CookieJar()))
+    try:
+        with opener.open(url, token.encode(), timeout=20) as answer:
+            return answer.status, answer.read().decode()
+    except HTTPError as refused:
+        return refused.code, refused.read().decode()
+
+
 def test_the_whole_chain(machine: Machine, micro_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save_ckpt(parts_of(micro_model), machine.model)
     machine.install("ready")
@@ -313,9 +412,9 @@ def test_the_whole_chain(machine: Machine, micro_model: Path, capsys: pytest.Cap
         assert get(ui.url)[0] == 401
         assert get(f"{ui.url}/sdapi/v1/cmd-flags")[0] == 401
         browser = build_opener(HTTPCookieProcessor(CookieJar()))
-        assert "<gradio-app>" in get(ui.login_link, opener=browser)[1]
-        assert get(ui.login_link)[0] == 401, "it opens once"
-        assert "<gradio-app>" in get(ui.new_login_link(), opener=build_opener(HTTPCookieProcessor(CookieJar())))[1]
+        assert "<gradio-app>" in open_link(ui.login_link, browser)[1]
+        assert open_link(ui.login_link)[0] == 401, "it opens once"
+        assert "<gradio-app>" in open_link(ui.new_login_link())[1]
 
         basic = {"Authorization": "Basic " + base64.b64encode(f"{ui.user}:{ui.password}".encode()).decode()}
         seen = json.loads(get(f"{ui.url}/sdapi/v1/cmd-flags", basic)[1])
@@ -398,6 +497,108 @@ def test_a_second_launch_ends_the_first(machine: Machine, micro_model: Path) -> 
     assert get_nothing(first.url)
 
 
+@pytest.fixture
+def stand_in(tmp_path: Path) -> Iterator[Callable[..., WebUI]]:
+    """The stand-in behind the lock, without a launch."""
+    made: list[WebUI] = []
+
+    def start(port: int = 0, tunnel: str = "none") -> WebUI:
+        made.append(
+            WebUI("It", lambda at: server("ready", at, tmp_path), "/internal/ping", tmp_path / "l", tunnel, port)
+        )
+        return made[-1]
+
+    yield start
+    for one in made:
+        one.stop()
+
+
+def test_without_its_lock_nothing_runs_on(stand_in: Callable[..., WebUI], capsys: pytest.CaptureFixture[str]) -> None:
+    ui = stand_in()
+    port = ui._supervisor._life.server.port
+    assert ui.running and ui.fault is None
+    ui._proxy._child.kill()
+    assert ui._supervisor.ended.wait(20)
+    with pytest.raises(MachineError, match="the proxy has ended"):
+        ui.wait()
+    until(lambda: "It was stopped, as its lock is gone" in capsys.readouterr().out)
+    assert not ui.running and "the proxy has ended" in str(ui.fault) and "stopped" in repr(ui)
+    assert ui._watch and ui._watch.url == "" and status_of(f"http://127.0.0.1:{port}/internal/ping") == 0
+    with pytest.raises(MachineError, match="does not run any more"):
+        ui.new_login_link()
+    with pytest.raises(MachineError, match="was stopped"):
+        ui.restart()
+
+
+def test_one_that_died_leaves_neither_lock_nor_port(
+    stand_in: Callable[..., WebUI], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = free_port()
+    monkeypatch.setattr(running, "_current", None)
+    first = running.replace_current(lambda: stand_in(port))
+    first._supervisor._revived = time.monotonic()
+    status_of(f"http://127.0.0.1:{first._supervisor._life.server.port}/stand-in/die?how=killed")
+    until(lambda: not first.running)
+    assert first._proxy.is_running
+    second = running.replace_current(lambda: stand_in(port))
+    assert second.running and not first._proxy.is_running
+
+
+def test_only_our_own_lock_is_taken_for_it(stand_in: Callable[..., WebUI]) -> None:
+    ui, other = stand_in(), start_proxy("Somebody else's")
+    try:
+        ui._check(ui.url)
+        for url in (f"http://127.0.0.1:{other.port}", f"http://127.0.0.1:{ui._supervisor._life.server.port}"):
+            with pytest.raises(MachineError, match="not as the lock does"):
+                ui._check(url)
+        with pytest.raises(MachineError, match="does not answer, not as"):
+            ui._check(f"http://127.0.0.1:{free_port()}")
+    finally:
+        other.stop()
+
+
+def test_a_port_counts_when_it_answers_through_the_lock(stand_in: Callable[..., WebUI]) -> None:
+    ui = stand_in()
+    with pytest.raises(MachineError, match=r"It does not answer through the lock \(HTTP status 503\)"):
+        ui._at_port(free_port())
+
+
+def test_stopping_while_the_tunnel_opens_closes_it(
+    stand_in: Callable[..., WebUI], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opening, closed = threading.Event(), threading.Event()
+
+    def opener(over: threading.Event) -> Tunnel:
+        opening.set()
+        assert over.wait(20)
+        closed.set()
+        raise MachineError("it was closed")
+
+    monkeypatch.setitem(TUNNELS, "none", TunnelKind("none", "a slow one", lambda port, address: opener))
+    registered: list[Callable[[], None]] = []
+    monkeypatch.setattr(running.atexit, "register", registered.append)
+
+    def stop() -> None:
+        assert opening.wait(20)
+        registered[0]()
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    with pytest.raises(MachineError, match="was closed"):
+        stand_in()
+    thread.join()
+    assert closed.is_set()
+
+
+def test_what_we_send_with_a_question_goes_nowhere_else() -> None:
+    asked = Upstream()
+    try:
+        assert status_of(f"http://127.0.0.1:{asked.port}/test/redirect", {"Authorization": "Basic x"}) == 302
+        assert [seen.target for seen in asked.seen] == ["/test/redirect"]
+    finally:
+        asked.stop()
+
+
 def test_a_port_can_be_fixed_and_a_lost_tunnel_is_shown(machine: Machine, micro_model: Path) -> None:
     save_ckpt(parts_of(micro_model), machine.model)
     machine.install("ready")
@@ -417,7 +618,7 @@ def test_a_port_can_be_fixed_and_a_lost_tunnel_is_shown(machine: Machine, micro_
 def test_nothing_starts_for_a_wish_that_cannot_be_met(
     machine: Machine, micro_session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(running, "start_proxy", lambda title, port: pytest.fail("it was started"))
+    monkeypatch.setattr(running, "start_proxy", lambda *_: pytest.fail("it was started"))
     for wish, kind, message in [
         ({"ui": "a1112"}, RecipeError, "ui is 'a1112'"),
         ({"tunnel": "wormhole"}, RecipeError, "tunnel is 'wormhole'"),

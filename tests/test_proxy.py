@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
+import hashlib
 import http.client
 import json
 import os
+import queue
 import re
+import resource
 import select
+import signal
 import socket
 import struct
 import subprocess
@@ -15,15 +21,19 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from lock_client import PAGE, PUBLIC, SOCKET, Answer, Socket, ask, basic, log_in, own, raw, status_of
+from aiohttp import web
+from lock_client import PAGE, PUBLIC, SOCKET, Answer, Socket, ask, basic, log_in, open_link, own, raw, status_of
 from lock_tricks import TRICKS
-from upstream import PATIENCE_S, SECRET_PAGE, Seen, Upstream
+from upstream import PACKED, PATIENCE_S, SECRET_PAGE, Seen, Upstream
 from web_ui_paths import CLOSED_PATHS, PATHS, SOCKET_PATHS
 
 from fsd.errors import MachineError
+from fsd.webui.lock import door, patience, process, relay
 from fsd.webui.lock.process import ProxyProcess, start_proxy
+from fsd.webui.lock.request import Refused
 
 ROOT = Path(__file__).parents[1]
 
@@ -91,6 +101,36 @@ def test_the_login_page_loads_nothing_and_fits_a_phone(proxy: ProxyProcess) -> N
     assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'; style-src 'sha256-")
 
 
+def test_the_link_page_runs_its_own_script_and_no_other(proxy: ProxyProcess) -> None:
+    page = ask(proxy, f"{proxy.login_path()}&next=/%22%3E%3Cscript%3Ealert(1)%3C/script%3E")
+    (script,) = re.findall(r"<script>(.*?)</script>", page.text, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = page.headers["Content-Security-Policy"]
+    assert f"script-src 'sha256-{digest}';" in policy and "frame-ancestors 'none'" in policy
+    assert page.headers["X-Frame-Options"] == "DENY" and page.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_what_a_page_asks_for_without_its_cookie_is_answered_with_nothing(
+    proxy: ProxyProcess, upstream: Upstream
+) -> None:
+    answer = ask(proxy, "/manifest.json", headers={"Sec-Fetch-Dest": "manifest", "Sec-Fetch-Site": "same-origin"})
+    assert (answer.status, answer.body) == (200, b"{}")
+    assert upstream.seen == []
+
+
+def test_over_https_browsers_are_told_to_stay_there(proxy: ProxyProcess) -> None:
+    for headers in (PAGE, {}):
+        assert ask(proxy, "/", headers=headers | {"Host": PUBLIC}).headers["Strict-Transport-Security"]
+        assert "Strict-Transport-Security" not in ask(proxy, "/", headers=headers).headers
+
+
+def test_no_answer_names_what_the_lock_is_made_of(proxy: ProxyProcess, cookie: str) -> None:
+    broken = raw(proxy, b"GET / HTTP/9.9x\r\n\r\n")
+    assert broken.startswith(b"HTTP/1.") and b" 400 " in broken.splitlines()[0]
+    assert b"aiohttp" not in broken and b"Python" not in broken
+    assert ask(proxy, "/", headers=PAGE).headers["Server"] == "fsd"
+
+
 def test_a_browsers_script_is_not_told_to_ask_for_a_password(proxy: ProxyProcess) -> None:
     answer = ask(proxy, "/sdapi/v1/options", headers={"Sec-Fetch-Mode": "cors", "Sec-Fetch-Site": "same-origin"})
     assert answer.status == 401 and "WWW-Authenticate" not in answer.headers
@@ -139,14 +179,17 @@ def test_a_request_hidden_in_anothers_body_is_a_strangers_too(
 
 def test_a_login_link_works_once_and_leaves_the_address_clean(proxy: ProxyProcess, upstream: Upstream) -> None:
     link = proxy.login_path()
-    assert ask(proxy, link, "HEAD").status == 200, "a look does not use it up"
-    assert ask(proxy, link, headers={"Sec-Purpose": "prefetch;prerender"}).status == 200
-    answer = ask(proxy, link)
+    for looks in ({}, PAGE, {"Sec-Purpose": "prefetch;prerender"}, {"User-Agent": "a messenger's preview"}):
+        page = ask(proxy, link, headers=looks)
+        assert page.status == 200 and "Set-Cookie" not in page.headers, "a look does not use it up"
+        assert f'name="token" value="{link.partition("=")[2]}"' in page.text
+    assert ask(proxy, link, "HEAD").status == 200
+    answer = open_link(proxy, link)
     assert (answer.status, answer.headers["Location"]) == (303, "/")
     assert answer.headers["Referrer-Policy"] == "no-referrer" and answer.headers["Cache-Control"] == "no-store"
     cookie = answer.headers["Set-Cookie"].partition(";")[0]
     assert ask(proxy, "/", headers={"Cookie": cookie}).body == SECRET_PAGE
-    again = ask(proxy, link, headers=PAGE)
+    again = open_link(proxy, link, **PAGE)
     assert again.status == 401 and "has been used" in again.text and "Set-Cookie" not in again.headers
     assert ask(proxy, link, headers={"Cookie": cookie}).status == 303, "its owner is not scared by it"
     assert proxy.login_path() != proxy.login_path()
@@ -156,7 +199,7 @@ def test_a_login_link_works_once_and_leaves_the_address_clean(proxy: ProxyProces
     "target", ["//evil.example", "https://evil.example", "/\\evil.example", "/%5cevil", "/%09/evil", "javascript:x"]
 )
 def test_logging_in_never_leads_elsewhere(proxy: ProxyProcess, target: str) -> None:
-    assert ask(proxy, f"{proxy.login_path()}&next={target}").headers["Location"] == "/"
+    assert open_link(proxy, f"{proxy.login_path()}&next={target}").headers["Location"] == "/"
 
 
 def test_the_login_page_takes_a_link_or_the_password(proxy: ProxyProcess) -> None:
@@ -166,7 +209,7 @@ def test_the_login_page_takes_a_link_or_the_password(proxy: ProxyProcess) -> Non
         answer = ask(proxy, "/fsd/login", "POST", f"secret={secret}&next=/gallery", form)
         assert (answer.status, answer.headers["Location"]) == (303, "/gallery")
     assert ask(proxy, "/fsd/login", "POST", "secret=wrong", form | PAGE).status == 401
-    assert ask(proxy, f"/fsd/login?token={proxy.password}").status in (401, 429), "a password is no link"
+    assert "Set-Cookie" not in ask(proxy, f"/fsd/login?token={proxy.password}").headers, "a password is no link"
     assert ask(proxy, "/fsd/login", "POST", "secret=x&a=" + "a" * 20_000, form).status == 413
     other = form | {"Origin": "https://evil.example"}
     assert ask(proxy, "/fsd/login", "POST", f"secret={proxy.password}", other).status == 403
@@ -226,6 +269,11 @@ def test_wrong_passwords_are_slowed_down(proxy: ProxyProcess, upstream: Upstream
     assert ask(proxy, "/", headers={"Authorization": basic(proxy)}).status == 200
 
 
+def test_what_is_no_password_at_all_is_a_strangers(proxy: ProxyProcess) -> None:
+    lines = f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{proxy.port}\r\nConnection: close\r\n".encode()
+    assert status_of(raw(proxy, lines + b"Authorization: Basic \xc3\xa9\xff\r\n\r\n")) in (401, 429)
+
+
 # what the web UI gets and gives
 
 
@@ -254,9 +302,23 @@ def test_the_web_ui_sees_the_address_that_the_browser_uses(
         assert last(upstream).header("Host") == last(upstream).header("X-Forwarded-Host") == [seen]
         assert last(upstream).header("X-Forwarded-Proto") == [scheme]
         assert last(upstream).header("Cookie") == ["theirs=1"]
-    ask(proxy, "/", headers={"Host": f"localhost:{proxy.port}", "Cookie": secure} | spoofed)
+    upstream.seen.clear()
+    tunnelled = {"Host": f"localhost:{proxy.port}", "Cookie": secure}
+    assert ask(proxy, "/", headers=tunnelled | spoofed).status == 200
     assert last(upstream).header("Host") == last(upstream).header("X-Forwarded-Host") == [PUBLIC]
     assert "evil" not in str(last(upstream)) and "/docs" not in str(last(upstream))
+
+
+def test_redirects_cookies_and_packed_bodies_are_the_browsers_business(
+    proxy: ProxyProcess, upstream: Upstream, cookie: str
+) -> None:
+    answer = ask(proxy, "/test/redirect", headers={"Cookie": cookie})
+    assert (answer.status, answer.headers["Location"]) == (302, "/config")
+    assert [seen.target for seen in upstream.seen] == ["/test/redirect"]
+    ask(proxy, "/", headers={"Cookie": cookie})
+    assert last(upstream).header("Cookie") == [], "what the web UI set is for that browser to keep"
+    answer = ask(proxy, "/test/gzip", headers={"Cookie": cookie, "Accept-Encoding": "gzip"})
+    assert (answer.headers["Content-Encoding"], answer.body) == ("gzip", PACKED)
 
 
 def test_answers_stay_out_of_shared_caches_and_of_other_sites(proxy: ProxyProcess, cookie: str) -> None:
@@ -472,6 +534,106 @@ def test_it_stops_once_and_says_so_when_it_is_gone(proxy: ProxyProcess) -> None:
         other.login_path()
     other.stop()
     assert not other.is_running and "stopped" in repr(other)
+
+
+def test_it_says_when_it_was_lost_and_not_when_it_was_stopped() -> None:
+    told: queue.Queue[MachineError] = queue.Queue()
+    for end in (ProxyProcess.stop, lambda proxy: proxy._child.kill()):
+        other = start_proxy("Other", lost=told.put)
+        end(other)
+    assert "the proxy has ended (exit code -9)" in told.get(timeout=PATIENCE_S).message
+    assert told.empty()
+
+
+def test_one_that_stands_still_is_not_taken_for_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    other = start_proxy("Other")
+    try:
+        monkeypatch.setattr(process, "_ANSWER_S", 0.05)
+        other._child.send_signal(signal.SIGSTOP)
+        with pytest.raises(MachineError, match="does not answer within"):
+            other._ask({"nonsense": 1})
+        monkeypatch.setattr(process, "_ANSWER_S", PATIENCE_S)
+        other._child.send_signal(signal.SIGCONT)
+        other.set_upstream(None)  # the late answer, an error, is not this one's
+        assert other.is_running and open_link(other, other.login_path()).status == 303
+    finally:
+        other.stop()
+
+
+def test_it_runs_no_file_of_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "secrets.py").write_text("raise SystemExit('it was run')")
+    monkeypatch.chdir(tmp_path)
+    start_proxy("Other").stop()
+
+
+def test_it_listens_on_one_address_alone(proxy: ProxyProcess) -> None:
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection(("127.0.0.2", proxy.port), 5)
+
+
+def test_it_may_hold_as_many_connections_as_the_system_allows() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before[1] - 1, before[1]))
+    try:
+        other = start_proxy("Other")
+        found = resource.prlimit(other._child.pid, resource.RLIMIT_NOFILE)
+        other.stop()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert found == (before[1], before[1])
+
+
+def test_who_asks_for_nothing_is_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "HEAD_S", 0.2)
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        await asyncio.sleep(0.3)
+        return web.Response(text="late, but asked for in time")
+
+    async def go() -> tuple[bytes, bytes]:
+        runner = web.ServerRunner(patience.PatientServer(answer))
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        found = []
+        for sent in (b"GET / HTTP/1.1\r\nHost: a", b"GET / HTTP/1.0\r\n\r\n"):
+            reader, writer = await asyncio.open_connection(*runner.addresses[0])
+            writer.write(sent)
+            found.append(await asyncio.wait_for(reader.read(), PATIENCE_S))
+            writer.close()
+        await runner.cleanup()
+        return found[0], found[1]
+
+    half, whole = asyncio.run(go())
+    assert half == b"" and whole.endswith(b"late, but asked for in time")
+
+
+def test_a_body_without_a_length_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay, "LARGEST_UPLOAD_BYTES", 10)
+
+    async def go() -> None:
+        reader = asyncio.StreamReader()
+        reader.feed_data(bytes(20))
+        reader.feed_eof()
+        content = SimpleNamespace(readany=lambda: reader.read(5))
+        body = relay._Body(SimpleNamespace(content=content, content_length=None))  # type: ignore[arg-type]
+        with pytest.raises(ValueError):  # noqa: PT011
+            async for _ in body.chunks():
+                pass
+        assert body.is_too_large
+
+    asyncio.run(go())
+
+
+def test_a_form_that_does_not_come_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(door, "_FORM_S", 0.05)
+
+    async def go() -> None:
+        reader = asyncio.StreamReader()
+        content = SimpleNamespace(readany=lambda: reader.read(5))
+        with pytest.raises(Refused, match="did not come"):
+            await asyncio.wait_for(door._form(SimpleNamespace(content=content)), PATIENCE_S)  # type: ignore[arg-type]
+
+    asyncio.run(go())
 
 
 PARENT = """

@@ -92,6 +92,19 @@ def one_line(fault: pytest.ExceptionInfo[FsdError]) -> str:
     return f"{fault.value.message}; {fault.value.hint}"
 
 
+def test_a_fork_that_holds_the_pipe_keeps_no_tunnel_open(stage: Any, opened: Open, tmp_path: Path) -> None:
+    program = stage("cloudflared")
+    program.plays("cloudflared_ok.log")
+    watch = opened("cloudflared")
+    keeper = int(Path(f"/proc/{program.launch(1)['pid']}/stat").read_text().rpartition(")")[2].split()[1])
+    held = os.open(f"/proc/{keeper}/fd/0", os.O_WRONLY)
+    try:
+        watch.close()
+        assert program.ended()
+    finally:
+        os.close(held)
+
+
 # --- cloudflared -----------------------------------------------------------------------------------------------------
 
 
@@ -546,13 +559,28 @@ def test_a_tunnel_that_leads_nowhere_is_replaced(stage: Any, opened: Open, check
     assert not alive(program.launch(1)["pid"])
 
 
-def test_a_web_ui_that_starts_again_keeps_its_link(stage: Any, opened: Open, check: Checks, urls: Urls) -> None:
+def test_a_lock_that_is_busy_for_a_moment_keeps_its_link(stage: Any, opened: Open, check: Checks, urls: Urls) -> None:
+    program = stage("cloudflared")
+    program.plays("cloudflared_ok.log")
+    # every second look fails at both ends, those between at none
+    check.fails = lambda url, count: count % 2 == 0 if url != check.here else True
+    watch = opened("cloudflared")
+    wait_until(lambda: check.asked.count(check.here) > 3 * PACE.strikes)
+    assert program.launches == 1 and watch.url == urls.next() and watch.fault is None
+
+
+def test_a_tunnel_onto_a_lock_that_is_gone_is_closed_for_good(
+    stage: Any, opened: Open, check: Checks, capsys: pytest.CaptureFixture[str]
+) -> None:
     program = stage("cloudflared")
     program.plays("cloudflared_ok.log")
     check.fails = lambda url, count: len(check.asked) > 1
     watch = opened("cloudflared")
-    wait_until(lambda: check.asked.count(check.here) > 2 * PACE.strikes)
-    assert program.launches == 1 and watch.url == urls.next()
+    wait_until(lambda: watch.fault)
+    assert "the lock does not answer any more" in str(watch.fault) and watch.url == ""
+    wait_until(program.ended)
+    assert program.launches == 1 and check.asked.count(check.here) == 2
+    wait_until(lambda: "closed for good" in capsys.readouterr().out)
 
 
 def test_a_tunnel_that_cannot_be_opened_again_is_given_up(

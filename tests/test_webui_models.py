@@ -91,6 +91,24 @@ def test_a_file_on_drive_is_copied_once(
     assert copied()
 
 
+def test_somebodys_own_file_of_that_name_is_kept(
+    desk: Desk, single_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for on_drive in (False, True):
+        monkeypatch.setattr(colab, "MOUNT_POINT", single_file.parent if on_drive else Path("/nowhere"))
+        place = desk.checkpoints / "my.safetensors"
+        place.unlink(missing_ok=True)
+        place.write_text("merged by the web UI")
+        assert put(single_file, desk.checkpoints, "my.safetensors").samefile(place)
+        assert place.read_bytes() == single_file.read_bytes()
+        kept = desk.checkpoints / f"my ({2 + on_drive}).safetensors"
+        assert kept.read_text() == "merged by the web UI"
+        assert f"was there already: it is {kept.name} now" in capsys.readouterr().out
+    os.utime(single_file, (1, 1))
+    put(single_file, desk.checkpoints, "my.safetensors")
+    assert "was there already" not in capsys.readouterr().out, "a copy of ours goes"
+
+
 def test_a_folder_becomes_one_file_once(desk: Desk, micro_model: Path) -> None:
     chosen = find_model(str(micro_model), desk.root)
     made = model_file(chosen, desk.checkpoints, "fp16", no_save)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 from aiohttp import WSMsgType, web
 
 SECRET_PAGE = b"the web UI itself"
+PACKED = gzip.compress(b"packed " * 100)
 PATIENCE_S = 20
 
 
@@ -33,6 +35,8 @@ class Upstream:
         self.seen: list[Seen] = []
         self.go_on = threading.Semaphore(0)
         self.arrived, self.left = threading.Event(), threading.Event()
+        self._sockets = 0
+        self._no_socket = threading.Condition()
         self.received_bytes = 0
         self._started = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
@@ -40,7 +44,9 @@ class Upstream:
         assert self._started.wait(PATIENCE_S)
 
     def forget(self) -> None:
-        """What was seen before a test is none of its business."""
+        """What was seen before a test is none of its business, nor are its websockets, which are waited for."""
+        with self._no_socket:
+            assert self._no_socket.wait_for(lambda: not self._sockets, PATIENCE_S)
         self.seen.clear()
         self.arrived.clear()
         self.left.clear()
@@ -65,6 +71,7 @@ class Upstream:
         special: dict[str, Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]] = {
             "/test/events": self._events, "/test/big": self._big, "/test/socket": self._socket,
             "/test/upload": self._upload, "/test/broken": self._broken, "/test/headers": self._headers,
+            "/test/redirect": self._redirect, "/test/gzip": self._gzip,
         }  # fmt: skip
         if answer := special.get(request.path):
             return await answer(request)
@@ -121,9 +128,30 @@ class Upstream:
             response.headers.add(name, value)
         return response
 
+    async def _redirect(self, request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(status=302, headers={"Location": "/config", "Set-Cookie": "theirs=1; Path=/"})
+
+    async def _gzip(self, request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(body=PACKED, headers={"Content-Encoding": "gzip", "Content-Type": "text/plain"})
+
     async def _socket(self, request: web.BaseRequest) -> web.StreamResponse:
         """Echoes; "close CODE TEXT" closes with that."""
         socket = web.WebSocketResponse(protocols=["chat"], max_msg_size=0)
+        self._count_sockets(1)
+        try:
+            await self._echo(socket, request)
+        finally:
+            self.closed_with: Any = socket.close_code
+            self.left.set()
+            self._count_sockets(-1)
+        return socket
+
+    def _count_sockets(self, more: int) -> None:
+        with self._no_socket:
+            self._sockets += more
+            self._no_socket.notify_all()
+
+    async def _echo(self, socket: web.WebSocketResponse, request: web.BaseRequest) -> None:
         await socket.prepare(request)
         async for message in socket:
             if message.type is WSMsgType.TEXT and message.data.startswith("close "):
@@ -133,6 +161,3 @@ class Upstream:
                 await socket.send_str(message.data)
             else:
                 await socket.send_bytes(message.data)
-        self.closed_with: Any = socket.close_code
-        self.left.set()
-        return socket

@@ -35,6 +35,11 @@ _CHILD_ENVIRONMENT = {
 _PACKAGE_PARENT = str(Path(__file__).parents[2])
 
 
+def python_module(name: str, *arguments: str) -> list[str]:
+    """The command that runs a module by this Python, and never a file of the current folder called as one of its own."""
+    return [sys.executable, "-P", "-m", name, *arguments]
+
+
 def _stop_with_parent() -> None:
     set_parent_death_signal = 1
     ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
@@ -59,7 +64,7 @@ def run_stage(module: str, *arguments: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         reply_path = Path(folder) / "reply.json"
         child = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
+            python_module(module, *arguments),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -9,6 +9,7 @@ local disk, the desk, whose entries lead there. Nothing is there twice but what 
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -130,19 +131,20 @@ def link(target: Path, path: Path) -> Path:
 def put(file: Path, folder: Path, name: str) -> Path:
     """`file` in a folder of the desk under a name: as a link, or as a copy if it lies on Drive; the .yaml beside it too.
 
-    A copy that is there already and as old and large is used.
+    A copy that is there already and as old and large is used. A file of that name that somebody else put there, as a web
+    UI does that merges models, is kept under another name.
     """
     place = folder / name
     for source, path in ((file, place), (file.with_suffix(".yaml"), place.with_suffix(".yaml"))):
         if source.is_file() and not on_drive(source):
-            if path.is_file() and not path.is_symlink():
-                path.unlink()
+            _make_room(path)
             link(source, path)
         elif source.is_file() and not _same(source, path):
-            path.unlink(missing_ok=True)
+            _make_room(path)
             report.say(f"  copying {source.name} from Drive ({report.human_bytes(source.stat().st_size)})")
             with replacing(path) as temporary:
                 shutil.copy2(source, temporary)
+            _note_of(path).write_text(_facts(path), encoding="utf-8")
     return place
 
 
@@ -151,8 +153,27 @@ def on_drive(file: Path) -> bool:
     return colab.MOUNT_POINT in file.resolve().parents
 
 
+def _make_room(path: Path) -> None:
+    """Take a copy of ours out of the way; anything else that is no link moves to another name, which is said."""
+    if path.is_symlink() or not path.exists():
+        path.unlink(missing_ok=True)
+    elif _note_of(path).exists() and _note_of(path).read_text(encoding="utf-8") == _facts(path):
+        path.unlink()
+    else:
+        free = (path.with_name(f"{path.stem} ({number}){path.suffix}") for number in itertools.count(2))
+        kept = path.rename(next(name for name in free if not name.exists()))
+        report.say(f"  {path} was there already: it is {kept.name} now")
+
+
+def _note_of(copy: Path) -> Path:
+    """The small file that says which copy is ours."""
+    return copy.with_name(f".{copy.name}.copied")
+
+
 def _same(source: Path, copy: Path) -> bool:
-    if copy.is_symlink() or not copy.is_file():
-        return False
-    theirs, ours = source.stat(), copy.stat()
-    return (theirs.st_size, int(theirs.st_mtime)) == (ours.st_size, int(ours.st_mtime))
+    return not copy.is_symlink() and copy.is_file() and _facts(source) == _facts(copy)
+
+
+def _facts(file: Path) -> str:
+    facts = file.stat()
+    return f"{facts.st_size} bytes, {int(facts.st_mtime)}"

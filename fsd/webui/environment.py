@@ -6,13 +6,13 @@ import csv
 import os
 import re
 import shutil
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 from fsd.errors import MachineError
 from fsd.runtime import report
 from fsd.runtime.files import write_bytes
+from fsd.runtime.process import python_module
 from fsd.webui.steps import StepFailed, clean_environment, run_step
 
 LOCKS = Path(__file__).parent / "locks"
@@ -46,7 +46,7 @@ def find_uv() -> list[str]:
     if program := shutil.which("uv"):
         return [program]
     if find_spec("uv"):
-        return [sys.executable, "-m", "uv"]
+        return python_module("uv")
     raise MachineError("uv is not installed, and it makes the web UI's environment", "pip install uv")
 
 

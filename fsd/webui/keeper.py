@@ -2,8 +2,9 @@
 
     python keeper.py COMMAND ARGUMENTS...
 
-Ends when the command ends, with its exit code (128 + N for the signal N), or when standard input is closed: by the
-parent, or by the system when the parent died of whatever. Nothing that the command started outlives it, daemons included
+Ends when the command ends, with its exit code (128 + N for the signal N), when standard input is closed: by the parent,
+or by the system when the parent died of whatever; and when it has another parent, as a fork of the old one may still
+hold the input. Nothing that the command started outlives it, daemons included
 (Linux; elsewhere its process group). Standard library only: it runs beside any environment.
 """
 
@@ -19,6 +20,7 @@ import time
 from contextlib import suppress
 
 GRACE_S = 5.0
+_PARENT_CHECK_S = 1.0
 _SET_PARENT_DEATH_SIGNAL, _SET_CHILD_SUBREAPER = 1, 36
 
 
@@ -35,15 +37,27 @@ def main(command: list[str]) -> int:
     child = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=_die_with_keeper if _linux() else None
     )
-    status = None
-    while status is None and not asked:
-        ready, _, _ = select.select([0, woken], [], [])
+    status, parent = None, os.getppid()
+    while status is None and not asked and os.getppid() == parent:
+        ready, _, _ = select.select([0, woken], [], [], _PARENT_CHECK_S)
         if woken in ready:
             os.read(woken, 4096)
         if 0 in ready and not os.read(0, 4096):
             break
         status = _reap(child.pid)
     return _end_all(child.pid, status)
+
+
+def end(keeper: subprocess.Popen[bytes]) -> None:
+    """End a keeper from outside, with all that it keeps; by signal too, as a fork of ours may still hold its input."""
+    assert keeper.stdin is not None
+    keeper.stdin.close()
+    keeper.terminate()
+    try:
+        keeper.wait(3 * GRACE_S)
+    except subprocess.TimeoutExpired:
+        keeper.kill()
+        keeper.wait()
 
 
 def _end_all(child: int, status: int | None) -> int:

@@ -9,14 +9,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from fsd.errors import MachineError
 from fsd.runtime import report
+from fsd.webui import keeper
 from fsd.webui.logs import Log, fatal_of, phase_of
 from fsd.webui.server import Server, status_of
 
-_KEEPER = Path(__file__).with_name("keeper.py")
 _SILENCE_S = 900.0
 """Longer than any model takes to come from Drive without a word."""
 _ANSWER_S = 60.0
@@ -39,7 +38,7 @@ class Life:
         self._told: set[str] = set()
         self._faults: list[str] = []
         self._child = subprocess.Popen(
-            [sys.executable, "-I", str(_KEEPER), *server.command],
+            [sys.executable, "-I", str(keeper.__file__), *server.command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -72,26 +71,27 @@ class Life:
         tail = self.log.tail(_SEARCHED_LINES)
         last = "\n".join(f"    {line}" for line in tail[-_SHOWN_LINES:])
         what, hint = self._cause(tail)
-        return MachineError(f"{self.server.title}: {what}; its last lines:\n{last}" if last else what, hint)
+        return MachineError(f"{self.server.title}: {what}" + (f"; its last lines:\n{last}" if last else ""), hint)
 
     def stop(self) -> None:
         """End it and everything that it started."""
         self.stopping = True
-        assert self._child.stdin is not None
-        self._child.stdin.close()
-        self._child.wait()
+        keeper.end(self._child)
         self._follower.join(_JOIN_S)
 
     def _follow(self) -> None:
         assert self._child.stdout is not None
-        for line in self.log.follow(self._child.stdout.fileno()):
-            self._take(line)
-        status = self._child.wait()
-        with self._changed:
-            self.status = 128 - status if status > 128 else status  # as Popen says it: -N for the signal N
-            self._changed.notify_all()
-        if self.ready and not self.stopping:
-            threading.Thread(target=self._ended, args=(self,), daemon=True).start()
+        try:
+            with self._child.stdout as pipe:
+                for line in self.log.follow(pipe.fileno()):
+                    self._take(line)
+        finally:
+            status = self._child.wait()
+            with self._changed:
+                self.status = 128 - status if status > 128 else status  # as Popen says it: -N for the signal N
+                self._changed.notify_all()
+            if self.ready and not self.stopping:
+                threading.Thread(target=self._ended, args=(self,), daemon=True).start()
 
     def _take(self, line: str) -> None:
         if known := fatal_of([line], self.server.fatal):

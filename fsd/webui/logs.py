@@ -6,9 +6,13 @@ import os
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO
+
+from fsd.errors import MachineError
+from fsd.runtime import report
 
 _LINE_ENDS = re.compile(rb"(\r\n|\n|\r(?!$))")
 """A carriage return at the end of what was read may be half of a line's end."""
@@ -72,14 +76,23 @@ def fatal_of(lines: Iterable[str], fatal: Iterable[Fatal]) -> Fatal | None:
 
 
 class Log:
-    """A server's output: each line redacted, kept in a file (the one before it as NAME.1) and the last ones at hand."""
+    """A server's output: each line redacted, kept in a file (the one before it as NAME.1) and the last ones at hand.
+
+    MachineError where there can be no such file; one that cannot be written later is said once, and missed.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lines: deque[str] = deque(maxlen=_KEPT_LINES)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists():
-            path.replace(path.with_name(f"{path.name}.1"))
+        self._file: BinaryIO | None = None
+        self._complained = False
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.exists():
+                path.replace(path.with_name(f"{path.name}.1"))
+        except OSError as fault:
+            hint = "check permissions and free space, or name another folder as root"
+            raise MachineError(f"the log {path} cannot be written: {fault.strerror}", hint) from None
 
     def follow(self, descriptor: int) -> Iterator[str]:
         """The lines that come through a pipe until its other end is closed; a bar's redrawings come one by one too.
@@ -87,25 +100,38 @@ class Log:
         In the file a bar is only as its last redrawing left it.
         """
         pending = b""
-        with self.path.open("a", encoding="utf-8") as file:
+        try:
             while chunk := os.read(descriptor, 65536):
                 *whole, pending = _LINE_ENDS.split(pending + chunk)
                 for end, text in zip(whole[1::2], whole[::2], strict=True):
-                    yield self._keep(text, file, redrawn=end == b"\r")
+                    yield self._keep(text, redrawn=end == b"\r")
             if pending:
-                yield self._keep(pending, file)
+                yield self._keep(pending)
+        finally:
+            file, self._file = self._file, None
+            with suppress(OSError):
+                file and file.close()
 
     def tail(self, lines: int) -> list[str]:
         """The last lines, oldest first."""
         return list(self._lines)[-lines:]
 
-    def _keep(self, text: bytes, file: TextIO, redrawn: bool = False) -> str:
+    def _keep(self, text: bytes, redrawn: bool = False) -> str:
         line = redacted(text.decode(errors="replace"))
         if not redrawn and line.strip():
             self._lines.append(line)
-            file.write(line + "\n")
-            file.flush()
+            self._write(line)
         return line
+
+    def _write(self, line: str) -> None:
+        """Into the file; a full disk must not keep anybody from reading on, or the server would wait for ever."""
+        try:
+            self._file = self._file or self.path.open("ab", buffering=0)
+            self._file.write(f"{line}\n".encode())
+        except OSError as fault:
+            if not self._complained:
+                report.say(f"  the log {self.path} misses lines from here on: {fault.strerror}")
+            self._complained = True
 
 
 def _filled(text: str, match: re.Match[str]) -> str:

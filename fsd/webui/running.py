@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from fsd.errors import FsdError, MachineError
 from fsd.runtime import report
+from fsd.webui.lock.headers import MARK
 from fsd.webui.lock.process import start_proxy
 from fsd.webui.server import Server, headers_of, status_of
 from fsd.webui.supervisor import Supervisor
@@ -47,8 +48,9 @@ class WebUI:
         self._ping = ping
         self._showing = threading.Lock()
         self._watch: Watch | None = None
-        self._proxy = start_proxy(title, port)
+        self._closing = False
         self._supervisor = Supervisor(make, log, self._at_port)
+        self._proxy = start_proxy(title, port, self._unlocked)
         atexit.register(self.stop)
         try:
             self._supervisor.start()
@@ -69,13 +71,13 @@ class WebUI:
 
     @property
     def running(self) -> bool:
-        """Whether it was neither stopped nor died for good."""
-        return not self._supervisor.ended.is_set()
+        """Whether it was neither stopped nor died for good, and its lock is there."""
+        return self._proxy.is_running and not self._supervisor.ended.is_set()
 
     @property
     def fault(self) -> Exception | None:
-        """Why nobody can reach it any more: its tunnel was given up; None while there is one, or another is tried."""
-        return self._watch.fault if self._watch else None
+        """Why nobody can reach it any more: it or its lock died, or its tunnel was given up; else None."""
+        return self._supervisor.fault or (self._watch.fault if self._watch else None)
 
     def new_login_link(self) -> str:
         """Another link that logs in whoever opens it first, once and within a day."""
@@ -104,8 +106,7 @@ class WebUI:
     def stop(self) -> None:
         """Close the tunnel, end the web UI with everything that it started, and the lock last."""
         atexit.unregister(self.stop)
-        if self._watch is not None:
-            self._watch.close()
+        self._close_tunnel()
         self._supervisor.stop()
         self._proxy.stop()
 
@@ -131,6 +132,17 @@ class WebUI:
             "(this link opens once; the cell below makes another)</p>"
         )
 
+    def _unlocked(self, fault: MachineError) -> None:
+        """The lock has died: nothing may lead to its port any more, where another program may listen next."""
+        self._close_tunnel()
+        self._supervisor.stop(fault)
+        report.say(f"{self.title} was stopped, as its lock is gone: {fault}")
+
+    def _close_tunnel(self) -> None:
+        self._closing = True
+        if self._watch is not None:
+            self._watch.close()
+
     def _at_port(self, port: int | None) -> None:
         """The web UI answers at this port now, or nowhere: tell the lock, and see that it answers through it."""
         self._proxy.set_upstream(port)
@@ -139,14 +151,16 @@ class WebUI:
         login = base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
         status = status_of(f"http://127.0.0.1:{self._proxy.port}{self._ping}", {"Authorization": f"Basic {login}"})
         if status != 200:
-            raise MachineError(
-                f"{self.title} does not answer through the lock (HTTP status {status})", "launch it again"
-            )
+            what = f"{self.title} does not answer through the lock (HTTP status {status})"
+            raise MachineError(what, "launch it again")
 
     def _open(self, tunnel: str | list[str]) -> None:
-        from fsd.webui.tunnels import keep_open
+        from fsd.webui.tunnels import start_watch
 
-        self._watch = watch = keep_open(tunnel, self._proxy, self._check, self._show)
+        self._watch = watch = start_watch(tunnel, self._proxy, self._check, self._show)
+        if self._closing:  # by another thread, which did not see the watch yet
+            watch.close()
+        watch.wait_open()
         self._show(watch.url)
 
     def _check(self, url: str) -> None:
@@ -154,7 +168,7 @@ class WebUI:
         if urlsplit(url).hostname not in _LOOPBACK:
             self._proxy.set_public(url)
         status, headers = headers_of(f"{url.rstrip('/')}{self._ping}", _PAST_REMINDERS)
-        if status != 401 or 'realm="fsd"' not in headers.get("www-authenticate", ""):
+        if status != 401 or headers.get(MARK.lower()) != self._proxy.mark:
             what = f"{url} answers with status {status}" if status else f"{url} does not answer"
             raise MachineError(f"{what}, not as the lock does", "another tunnel may work")
 
@@ -178,8 +192,9 @@ class WebUI:
 def replace_current(make: Callable[[], WebUI]) -> WebUI:
     """A new web UI in place of the one that this process runs: two would not fit into the card's memory."""
     global _current
-    if _current is not None and _current.running:
-        report.say(f"{_current.title} is stopped first")
-        _current.stop()
+    if _current is not None:
+        if _current.running:
+            report.say(f"{_current.title} is stopped first")
+        _current.stop()  # one that died has still its lock and its tunnel
     _current = make()
     return _current

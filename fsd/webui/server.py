@@ -8,7 +8,7 @@ from http.client import HTTPException
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
-from urllib.request import ProxyHandler, Request, build_opener
+from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
 
 from fsd.webui.logs import Fatal, Phase
 
@@ -52,11 +52,19 @@ def status_of(url: str, headers: dict[str, str] | None = None) -> int:
     return headers_of(url, headers or {})[0]
 
 
+class _StayHere(HTTPRedirectHandler):
+    def redirect_request(self, *_: object) -> None:
+        return None
+
+
 def headers_of(url: str, headers: dict[str, str]) -> tuple[int, dict[str, str]]:
-    """(status, headers by lower-case name) of the answer to a GET; (0, {}) for none. This machine is asked directly."""
+    """(status, headers by lower-case name) of the answer to a GET; (0, {}) for none. This machine is asked directly.
+
+    No redirect is followed: what was sent is for that address alone.
+    """
     handlers = [ProxyHandler({})] if urlsplit(url).hostname == "127.0.0.1" else []
     try:
-        with build_opener(*handlers).open(Request(url, headers=headers), timeout=_TIMEOUT_S) as answer:
+        with build_opener(_StayHere, *handlers).open(Request(url, headers=headers), timeout=_TIMEOUT_S) as answer:
             return int(answer.status), {name.lower(): value for name, value in answer.headers.items()}
     except HTTPError as refused:
         refused.close()

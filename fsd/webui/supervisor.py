@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fsd.errors import FsdError, MachineError
@@ -22,6 +23,7 @@ class Supervisor:
     """A web UI over its lives. make: the server at a port, asked anew for each start, since ports change.
 
     log: its file. at_port: told the port once it is ready and answers there, and None when it no longer does.
+    ended: set once it was stopped or died for good, of `fault`.
     """
 
     def __init__(self, make: Callable[[int], Server], log: Path, at_port: Callable[[int | None], None]) -> None:
@@ -45,18 +47,23 @@ class Supervisor:
             self._at_port(port)
 
     def restart(self) -> None:
-        """End it and start it again; MachineError if it does not come back."""
+        """End it and start it again; MachineError if it does not come back: then it has died for good."""
         with self._changing:
-            self._at_port(None)
-            if self._life:
-                self._life.stop()
+            if self._stopping:
+                raise MachineError("the web UI was stopped", "launch it anew")
             self.ended.clear()
-            self.start()
+            self.fault = None
+            with self._or_its_end():
+                self._at_port(None)
+                if self._life:
+                    self._life.stop()
+                self.start()
 
-    def stop(self) -> None:
-        """End it for good, also in the midst of starting."""
+    def stop(self, fault: FsdError | None = None) -> None:
+        """End it for good, also in the midst of starting. fault: why, if nobody asked for it."""
         with self._beginning:
             self._stopping = True
+            self.fault = fault or self.fault
             life = self._life
         if life:
             life.stop()
@@ -91,16 +98,26 @@ class Supervisor:
         with self._changing:
             if self._stopping or life.stopping or life is not self._life:
                 return
-            self._at_port(None)
             report.say(str(life.death()))
             again, self._revived = self._revived + _CALM_S < time.monotonic(), time.monotonic()
-            try:
+            with suppress(FsdError, OSError), self._or_its_end():
+                self._at_port(None)
                 if not again:
                     raise MachineError("it died twice in ten minutes", "change what led there, then call restart()")
                 report.say("starting it again; the link stays")
                 self.start()
-            except (FsdError, OSError) as fault:
-                if not self._stopping:
-                    self.fault = fault if isinstance(fault, FsdError) else MachineError(str(fault))
-                    report.say(str(fault))
-                self.ended.set()
+            if self.fault:
+                report.say(str(self.fault))
+
+    @contextmanager
+    def _or_its_end(self) -> Iterator[None]:
+        """What fails inside is its end: nothing of it runs on, and who waits for it is told."""
+        try:
+            yield
+        except BaseException as fault:
+            if self._life:
+                self._life.stop()
+            if not self._stopping:
+                self.fault = fault if isinstance(fault, FsdError) else MachineError(str(fault) or "it was interrupted")
+            self.ended.set()
+            raise

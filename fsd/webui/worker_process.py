@@ -8,7 +8,6 @@ import queue
 import re
 import signal
 import subprocess
-import sys
 import threading
 from collections import deque
 from contextlib import suppress
@@ -17,7 +16,7 @@ from typing import Any
 
 from fsd.errors import MachineError
 from fsd.runtime import report
-from fsd.runtime.process import STOP_WITH_PARENT, child_environment
+from fsd.runtime.process import STOP_WITH_PARENT, child_environment, python_module
 
 _SHOWN_LINES = 15
 _LINE_ENDS = re.compile(rb"(\r\n|\n|\r(?!$))")
@@ -27,7 +26,7 @@ class WorkerProcess:
     """One run of `python -m fsd.generate.worker ROOT`. events: what it says, ending with None when it has ended."""
 
     def __init__(self, root: Path, command: list[str] | None = None) -> None:
-        self._command = command or [sys.executable, "-m", "fsd.generate.worker", str(root)]
+        self._command = command or python_module("fsd.generate.worker", str(root))
         self.events: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self.status: int | None = None
         self._tail: deque[str] = deque(maxlen=_SHOWN_LINES)

@@ -32,7 +32,10 @@ def parse(url: str) -> Address:
 
     MachineError when it is no http or https address, or has a path: pages are built for the top of a host.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # as for "https://["
+        parts = urlsplit("")
     host = parts.netloc.lower().removesuffix(_PORTS.get(parts.scheme, "-"))
     if parts.scheme not in _PORTS or not _HOST.fullmatch(host) or parts.path not in ("", "/") or parts.query:
         raise MachineError(f"{url!r} is not the address of a host", "give one like https://example.trycloudflare.com")

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from fsd.webui.lock import pages, paths
 from fsd.webui.lock.guard import Guard
+from fsd.webui.lock.headers import MARK
 from fsd.webui.lock.origin import is_safe
 from fsd.webui.lock.relay import UpstreamLost, new_session, relay
 from fsd.webui.lock.request import Asked, Refused, Visitor
@@ -22,17 +23,20 @@ _PRIVATE = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
-    "Server": "fsd",
 }
+_STAY_ENCRYPTED = {"Strict-Transport-Security": "max-age=31536000"}
 _BASIC = 'Basic realm="fsd", charset="UTF-8"'
 _TOKEN = re.compile(r"[?&]token=([^&\s#]+)")
 
 
 class Door:
-    """Answers requests. title: stands on the lock's pages. port: the web UI's, None while there is none."""
+    """Answers requests. title: stands on the lock's pages. port: the web UI's, None while there is none.
 
-    def __init__(self, guard: Guard, title: str) -> None:
-        self.guard, self.title = guard, title
+    mark: said to strangers, so that whoever started this lock knows it from others.
+    """
+
+    def __init__(self, guard: Guard, title: str, mark: str = "") -> None:
+        self.guard, self.title, self.mark = guard, title, mark
         self.port: int | None = None
         self._session = new_session()
         self._inside: dict[bytes, set[asyncio.Task[object]]] = {}
@@ -46,15 +50,21 @@ class Door:
         asked = Asked(request.method, request.raw_path, list(request.headers.items()), request.remote or "")
         try:
             visitor = self.guard.admit(asked)
-            if own := paths.own_path(visitor.path):
-                return await (self._login if own == paths.LOGIN else self._logout)(request, asked, visitor)
-            if visitor.is_stranger:
-                return self._to_stranger(asked, visitor)
-            if paths.is_closed(visitor.path):
-                raise Refused(404, "this address is not served")
-            return await self._let_in(request, asked, visitor)
+            answer = await self._answer(request, asked, visitor)
+            if visitor.address.scheme == "https" and not answer.prepared:  # what the web UI says has gone out as it is
+                answer.headers.update(_STAY_ENCRYPTED)
+            return answer
         except Refused as refusal:
             return self._refusal(asked, refusal)
+
+    async def _answer(self, request: web.BaseRequest, asked: Asked, visitor: Visitor) -> web.StreamResponse:
+        if own := paths.own_path(visitor.path):
+            return await (self._login if own == paths.LOGIN else self._logout)(request, asked, visitor)
+        if visitor.is_stranger:
+            return self._to_stranger(asked, visitor)
+        if paths.is_closed(visitor.path):
+            raise Refused(404, "this address is not served")
+        return await self._let_in(request, asked, visitor)
 
     async def _let_in(self, request: web.BaseRequest, asked: Asked, visitor: Visitor) -> web.StreamResponse:
         if self.port is None:
@@ -75,12 +85,16 @@ class Door:
             raise Refused(405, "this method is not served")
         next_path = paths.safe_next(fields.get("next", ["/"])[0])
         secret = fields.get("token", fields.get("secret", [""]))[0].strip()
-        if not secret or _only_looks(asked):
-            return self._go(next_path) if visitor.session else self._page(200, pages.login(self.title, "", next_path))
-        if asked.method == "POST" and (link := _TOKEN.search(secret)):
+        if visitor.session and (asked.method != "POST" or not secret):
+            return self._go(next_path)
+        if not secret:
+            return self._page(200, pages.login(self.title, "", next_path))
+        if asked.method != "POST":  # messengers look at links too: only the page's own form uses the token up
+            return self._page(200, pages.link(self.title, secret, next_path))
+        if link := _TOKEN.search(secret):
             secret = link[1]
         try:
-            value = self.guard.log_in(secret, asked.client, with_password=asked.method == "POST")
+            value = self.guard.log_in(secret, asked.client, visitor.address)
         except Refused as refusal:
             if visitor.session:
                 return self._go(next_path)
@@ -102,9 +116,11 @@ class Door:
     def _to_stranger(self, asked: Asked, visitor: Visitor) -> web.Response:
         if _shows_pages(asked):
             return self._page(401, pages.login(self.title, "", paths.safe_next(asked.target)))
+        if asked.headers.get("sec-fetch-dest") == "manifest":  # asked for without the cookie, with every page
+            return web.json_response({}, headers=_PRIVATE)
         # a browser that is told "Basic" asks its user for a password, for ever, where a page's script asked
         basic = {} if "sec-fetch-mode" in asked.headers else {"WWW-Authenticate": _BASIC}
-        return _json(401, "log in first", basic)
+        return _json(401, "log in first", basic | {MARK: self.mark})
 
     def _not_there(self, asked: Asked, state: str) -> web.Response:
         text, headers = f"{self.title} {state}", {"Retry-After": str(pages.RELOAD_S)}
@@ -158,11 +174,6 @@ async def _form(request: web.BaseRequest) -> bytes:
     if len(found) > _LARGEST_FORM_BYTES:
         raise Refused(413, "the form is too long")
     return found
-
-
-def _only_looks(asked: Asked) -> bool:
-    """Whether a browser or a messenger fetches a link before anybody opened it: that must not use the token up."""
-    return asked.method == "HEAD" or "prefetch" in asked.headers.get("sec-purpose", asked.headers.get("purpose", ""))
 
 
 def _shows_pages(asked: Asked) -> bool:

@@ -7,7 +7,6 @@ login links); programs send the user's name and password with each request (RFC 
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 import math
@@ -26,6 +25,7 @@ from fsd.webui.lock.tries import Tries
 TOKEN_S = 24 * 3600.0
 """A login link that nobody opened ends after so long."""
 SESSION_S = 3 * 24 * 3600.0
+OTHERWISE = "Open a new login link, or paste it, or the password, here: fsd prints them in the notebook or terminal."
 _MOST_TOKENS, _MOST_SESSIONS, _MOST_PUBLIC = 64, 256, 8
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _ONCE = ("host", "origin", "authorization", "content-length", "content-type", "transfer-encoding", "upgrade",
@@ -86,34 +86,33 @@ class Guard:
         session = self._session(asked, address) if address else None
         by_password = session is None and "authorization" in asked.headers and self._knows_password(asked)
         if address is None and not by_password:
-            raise Refused(421, "this address is not known here: open the link that the notebook shows")
+            raise Refused(421, "this address is not known here: open the link that fsd printed")
         address = address or Address("http", f"127.0.0.1:{self.port}")
         return Visitor(address, path, session, by_password)
 
     def _session(self, asked: Asked, address: Address) -> bytes | None:
-        keys = [_sha256(value) for value in cookies(asked.pairs, self.cookie_name(address))[:16]]
+        name = self.cookie_name(address)
+        keys = [_sha256(f"{name}={value}") for value in cookies(asked.pairs, name)[:16]]
         return next((key for key in keys if self._sessions.get(key, 0.0) > self._clock()), None)
 
     def _knows_password(self, asked: Asked) -> bool:
-        """Whether the Authorization header is right; Refused, without a look at it, while its sender has to wait."""
+        """Whether the Authorization header is right; Refused when wrong ones come too fast. A right one never waits."""
         kind, _, value = asked.headers["authorization"].partition(" ")
         try:
             user, _, password = base64.b64decode(value.strip(), validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:
             user, password = "", ""
-        self._refuse_if_too_fast(asked.client)
         right = hmac.compare_digest(_sha256(user), _sha256(self._user)) & self._is_password(password)
         if kind.lower() == "basic" and right:
-            self._tries.right(asked.client)
             return True
-        self._tries.wrong(asked.client)
+        self._count_wrong(asked.client)
         return False
 
-    def log_in(self, secret: str, client: str, with_password: bool = True) -> str:
-        """Open a session for a one-time token (or, where a person typed it, the password); return the cookie's value.
+    def log_in(self, secret: str, client: str, address: Address) -> str:
+        """Open a session at an address for a one-time token or the password; return the cookie's value.
 
-        A token is always looked at, so that no stranger's tries can lock the owner out: nobody guesses 256 bits.
-        Refused for a wrong or used one, and for a password that comes too fast.
+        Every secret is looked at, so that no stranger's tries can lock the owner out: nobody guesses 256 bits.
+        Refused for a used or a wrong one.
         """
         digest, now = _sha256(secret), self._clock()
         right = [key for key, ends in self._tokens.items() if hmac.compare_digest(key, digest) & (ends > now)]
@@ -121,15 +120,13 @@ class Guard:
             del self._tokens[key]
             self._used.append(key)
         if not right and digest in self._used:
-            raise Refused(401, "This login link has been used: each opens once. Ask the notebook for a new one.")
-        if not right:
-            self._refuse_if_too_fast(client)
-            if not (with_password and self._is_password(secret)):
-                self._tries.wrong(client)
-                raise Refused(401, "That is not right, or it has ended. Ask the notebook for a new login link.")
-        self._tries.right(client)
+            raise Refused(401, f"This login link has been used: each opens once. {OTHERWISE}")
+        if not right and not self._is_password(secret):
+            self._count_wrong(client)
+            raise Refused(401, f"That is not right, or it has ended. {OTHERWISE}")
         value = secrets.token_urlsafe(32)
-        self._sessions[_sha256(value)] = now + SESSION_S
+        # with the cookie's name: what was given out over plain http opens nothing over https
+        self._sessions[_sha256(f"{self.cookie_name(address)}={value}")] = now + SESSION_S
         _keep_newest(self._sessions, _MOST_SESSIONS)
         return value
 
@@ -150,9 +147,12 @@ class Guard:
     def _is_password(self, password: str) -> bool:
         return hmac.compare_digest(_sha256(password), self._password)
 
-    def _refuse_if_too_fast(self, client: str) -> None:
+    def _count_wrong(self, client: str) -> None:
+        """Count a wrong try; Refused when they come too fast."""
         if wait_s := self._tries.wait_s(client):
-            raise Refused(429, f"Too many wrong tries. Wait for {math.ceil(wait_s)} seconds.", wait_s)
+            seconds = math.ceil(wait_s)
+            raise Refused(429, f"Too many wrong tries. Wait for {seconds} second{'s' * (seconds > 1)}.", wait_s)
+        self._tries.wrong(client)
 
 
 def _sha256(text: str) -> bytes:

@@ -11,6 +11,9 @@ Headers = list[tuple[str, str]]
 COOKIE = "fsd-session"
 """How the names of the lock's cookies begin; none of them, of whichever proxy, ever reaches an upstream."""
 
+MARK = "X-Fsd-Lock"
+"""By it whoever started a lock knows its answers to strangers from those of others."""
+
 _HOP_BY_HOP = {
     "connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade",
     "proxy-authenticate", "proxy-authorization", "proxy-authentication-info", "expect", "http2-settings",

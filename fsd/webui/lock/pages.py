@@ -31,12 +31,20 @@ button { border: 0; background: #1d4ed8; color: #fff; font-weight: 600; cursor: 
   [role=alert] { background: #450a0a; }
 }
 """
-_STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+_SCRIPT = """
+const logIn = () => document.forms[0].submit()
+if (document.prerendering) document.onprerenderingchange = logIn; else logIn()
+"""
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
 
 HEADERS = {
     "Content-Type": "text/html; charset=utf-8",
-    "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; form-action 'self'; "
-    "base-uri 'none'; frame-ancestors 'none'",
+    "Content-Security-Policy": f"default-src 'none'; style-src {_hash(_STYLE)}; script-src {_hash(_SCRIPT)}; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "X-Frame-Options": "DENY",
     "X-Robots-Tag": "noindex, nofollow",
 }
@@ -50,13 +58,27 @@ def login(title: str, text: str, next_path: str) -> str:
     return _page(
         title,
         f"""{alert}
-<p>This page is locked. Open the login link that the notebook shows, or paste it here.</p>
+<p>This page is locked. Open the login link that fsd printed in the notebook or terminal, or paste it, or the password, here.</p>
 <form method="post" action="{LOGIN}">
 <input type="hidden" name="next" value="{escape(next_path)}">
 <label for="secret">Login link or password</label>
 <input id="secret" name="secret" type="password" required autofocus autocomplete="off" autocapitalize="none">
 <button>Log in</button>
 </form>""",
+    )
+
+
+def link(title: str, token: str, next_path: str) -> str:
+    """The page behind a login link: it logs in at once by a script that those who only look at links do not run."""
+    return _page(
+        title,
+        f"""<p>This link logs in once.</p>
+<form method="post" action="{LOGIN}">
+<input type="hidden" name="next" value="{escape(next_path)}">
+<input type="hidden" name="token" value="{escape(token)}">
+<button>Log in</button>
+</form>
+<script>{_SCRIPT}</script>""",
     )
 
 

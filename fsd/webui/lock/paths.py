@@ -1,4 +1,4 @@
-"""Request targets: which are read at all, which nobody gets, which belong to programs rather than to people."""
+"""Request targets: which are read at all, which nobody gets."""
 
 from __future__ import annotations
 
@@ -28,8 +28,6 @@ CLOSED = (
 
 Installing extensions has no route of its own (it is one of the page's functions): the UI's flags close it.
 """
-API = ("/sdapi", "/controlnet", "/internal", "/gradio_api", "/api", "/run", "/call", "/queue", "/upload", "/info")
-"""Where programs ask: an answer is JSON unless a browser shows the page itself."""
 
 _TARGET = re.compile(r"/(?!/)[!-~]*")
 _SLASH = re.compile(r"%(2f|5c)|\\", re.IGNORECASE)
@@ -71,11 +69,6 @@ def is_closed(path: str) -> bool:
     """Whether a decoded path is closed to everybody, however its letters and slashes are written."""
     key = _key(path).removeprefix(_PREFIX)
     return any(key.startswith(name[:-1]) if name.endswith("*") else _is_under(key, name) for name in CLOSED)
-
-
-def is_api(path: str) -> bool:
-    """Whether a decoded path is one that programs ask for."""
-    return any(_is_under(_key(path), start) for start in API)
 
 
 def own_path(path: str) -> str:

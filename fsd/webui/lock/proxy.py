@@ -1,7 +1,7 @@
 """The proxy in front of the web UI, as a child process: everything that leaves the machine passes here.
 
-Standard input brings its settings and what changes later, one JSON object a line; each is answered by one on standard
-output. It ends when standard input does: with its parent.
+Standard input brings its settings and what changes later, one JSON object a line; each is answered by one with the same
+"number" on standard output. It ends when standard input does: with its parent.
 """
 
 from __future__ import annotations
@@ -10,15 +10,17 @@ import asyncio
 import json
 import logging
 import os
+import resource
 import sys
 from contextlib import suppress
 from typing import Any
 
-from aiohttp import web
+from aiohttp import web, web_response
 
 from fsd.errors import FsdError, MachineError
 from fsd.webui.lock.door import Door
 from fsd.webui.lock.guard import Guard
+from fsd.webui.lock.patience import PatientServer
 
 _SERVER: dict[str, Any] = {
     "access_log": None,
@@ -36,19 +38,21 @@ async def serve() -> None:
     settings = json.loads(await lines.readline() or "{}")
     if not settings:
         return
+    number = settings["number"]
     guard = Guard(settings["user"], bytes.fromhex(settings["password_sha256"]))
-    door = Door(guard, settings["title"])
-    runner = web.ServerRunner(web.Server(door.answer, handler_cancellation=True, **_SERVER), shutdown_timeout=1.0)
+    door = Door(guard, settings["title"], settings["mark"])
+    runner = web.ServerRunner(PatientServer(door.answer, handler_cancellation=True, **_SERVER), shutdown_timeout=1.0)
     await runner.setup()
     try:
         site = web.TCPSite(runner, "127.0.0.1", settings["port"], backlog=512)
         await site.start()
     except OSError as fault:
         hint = "choose another port, or 0 for any free one"
-        _say(MachineError(f"port {settings['port']} of this machine cannot be used: {fault.strerror}", hint).to_json())
+        taken = MachineError(f"port {settings['port']} of this machine cannot be used: {fault.strerror}", hint)
+        _say(number, taken.to_json())
         return
     guard.port = runner.addresses[0][1]
-    _say({"port": guard.port})
+    _say(number, {"port": guard.port})
     try:
         await _obey(lines, door)
     finally:
@@ -66,9 +70,10 @@ async def _obey(lines: asyncio.StreamReader, door: Door) -> None:
             if not reading.done():
                 continue
             line = reading.result()
-            if not line or "stop" in (message := json.loads(line)):
+            if not line:
                 return
-            _say(_take(message, door))
+            message = json.loads(line)
+            _say(message.pop("number"), _take(message, door))
             reading = asyncio.create_task(lines.readline())
     finally:
         reading.cancel()
@@ -97,12 +102,21 @@ async def _standard_input() -> asyncio.StreamReader:
     return reader
 
 
-def _say(message: dict[str, Any]) -> None:
+def _say(number: int, answer: dict[str, Any]) -> None:
     with suppress(BrokenPipeError):
-        print(json.dumps(message), flush=True)
+        print(json.dumps({"number": number} | answer), flush=True)
+
+
+def _open_many() -> None:
+    """Let this process hold as many connections as the system allows: strangers can open some for nothing."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 if __name__ == "__main__":
     logging.disable(logging.CRITICAL)  # a server's log names paths, and an error's log what was sent
+    web_response.SERVER_SOFTWARE = "fsd"  # aiohttp's own answers would name its version, and Python's
+    _open_many()
     with suppress(KeyboardInterrupt):
         asyncio.run(serve())

@@ -41,9 +41,8 @@ def new_session() -> aiohttp.ClientSession:
 
 
 def upstream_url(scheme: str, port: int, target: str) -> URL:
-    """The web UI's address for a request target, byte for byte as it was asked."""
-    path, _, query = target.partition("?")
-    return URL.build(scheme=scheme, host="127.0.0.1", port=port, path=path, query_string=query, encoded=True)
+    """The web UI's address for a request target, letter for letter as it was asked, but for a "?" at its end."""
+    return URL(f"{scheme}://127.0.0.1:{port}{target}", encoded=True)
 
 
 async def relay(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 FREE_TRIES = 5
 """Wrong tries of one client before it has to wait: 1 s, then twice as long each time, 60 s at most."""
@@ -18,25 +17,23 @@ MOST_CLIENTS = 4096
 class Tries:
     """Counts wrong tries for each client and for all together.
 
-    A client's name is only a drawer: one that changes its name at each try meets the count of all. Nobody waits for
-    longer than LONGEST_WAIT_S after the last wrong try, and who was right lately waits for no stranger.
+    Who is right never comes here, so no stranger's tries can lock the owner out. A client's name is only a drawer: one
+    that changes its name at each try meets the count of all. Nobody waits for longer than LONGEST_WAIT_S.
     clock: seconds, never going back.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._wrong: dict[str, tuple[int, float]] = {}
-        self._right: dict[str, float] = {}
         self._left, self._counted_at = ALL_TRIES, clock()
 
     def wait_s(self, client: str) -> float:
-        """How long this client's next try has to wait, in seconds; 0 when it may be looked at now."""
+        """How long this client has to wait until its next wrong try is answered, in seconds; 0 for not at all."""
         count, last = self._wrong.get(client, (0, 0.0))
         own = last + _penalty_s(count) - self._clock()
         if own > 0:
             return own
-        lately = self._clock() - self._right.get(client, -FORGET_S) < FORGET_S
-        return 0.0 if lately or self._left_now() >= 1 else 1 / ALL_TRIES_A_SECOND
+        return 0.0 if self._left_now() >= 1 else 1 / ALL_TRIES_A_SECOND
 
     def wrong(self, client: str) -> None:
         """Count one wrong try."""
@@ -44,14 +41,8 @@ class Tries:
         count, last = self._wrong.pop(client, (0, now))
         self._wrong[client] = (1 if now - last > FORGET_S else count + 1, now)
         self._left = max(0.0, self._left_now() - 1)
-        _keep_newest(self._wrong)
-
-    def right(self, client: str) -> None:
-        """Forget this client's wrong tries."""
-        self._wrong.pop(client, None)
-        self._right.pop(client, None)
-        self._right[client] = self._clock()
-        _keep_newest(self._right)
+        while len(self._wrong) > MOST_CLIENTS:
+            del self._wrong[next(iter(self._wrong))]
 
     def _left_now(self) -> float:
         now = self._clock()
@@ -62,8 +53,3 @@ class Tries:
 
 def _penalty_s(count: int) -> float:
     return 0.0 if count < FREE_TRIES else min(LONGEST_WAIT_S, 2.0 ** min(count - FREE_TRIES, 10))
-
-
-def _keep_newest(drawers: dict[str, Any]) -> None:
-    while len(drawers) > MOST_CLIENTS:
-        del drawers[next(iter(drawers))]

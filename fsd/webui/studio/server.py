@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
-from fsd.runtime.process import child_environment
+from fsd.runtime.process import child_environment, python_module
 from fsd.webui.logs import Fatal, Phase
 from fsd.webui.server import Server
 
@@ -38,7 +37,7 @@ _OWN = {
 
 def studio_server(root: Path, port: int, model: str = "") -> Server:
     """The studio on the sessions and models below `root`, to be started at a port. model: the one chosen at first."""
-    command = [sys.executable, "-m", "fsd.webui.studio", "--port", str(port), "--root", str(root)]
+    command = python_module("fsd.webui.studio", "--port", str(port), "--root", str(root))
     kept = {name: value for name, value in os.environ.items() if not name.startswith("GRADIO_")}
     return Server(
         TITLE,

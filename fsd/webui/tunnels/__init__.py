@@ -16,7 +16,7 @@ from fsd.webui.tunnels.pace import PATIENT, Pace
 from fsd.webui.tunnels.tunnel import Lock, TunnelKind
 from fsd.webui.tunnels.watch import Choice, Watch, none_of
 
-__all__ = ["AUTO", "TUNNELS", "Lock", "Pace", "TunnelKind", "Watch", "first_kind", "keep_open"]
+__all__ = ["AUTO", "TUNNELS", "Lock", "Pace", "TunnelKind", "Watch", "first_kind", "keep_open", "start_watch"]
 
 _KINDS = (
     TunnelKind(
@@ -78,10 +78,21 @@ def keep_open(
     answers, the first and those after it. Call it on a notebook's main thread: only there can Colab's page be asked.
     MachineError says in one line for each kind why none could be opened, and what to do.
     """
-    need_lock(lock)
-    watch = Watch(_choices(_asked(wanted), lock.port), lock, check, on_url, pace)
+    watch = start_watch(wanted, lock, check, on_url, pace)
     watch.wait_open()
     return watch
+
+
+def start_watch(
+    wanted: str | list[str],
+    lock: Lock,
+    check: Callable[[str], None],
+    on_url: Callable[[str], None],
+    pace: Pace = PATIENT,
+) -> Watch:
+    """The same before any tunnel is open, so that others can close it meanwhile: `wait_open` is to follow."""
+    need_lock(lock)
+    return Watch(_choices(_asked(wanted), lock.port), lock, check, on_url, pace)
 
 
 def need_lock(lock: Lock) -> None:

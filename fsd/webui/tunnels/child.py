@@ -132,9 +132,7 @@ class Child:
     def close(self) -> None:
         """End it and all that it started; its folder goes too."""
         self._closing = True
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
+        keeper.end(self._process)
         self._reader.join(_STOP_S)
         self._workplace.close()
 
@@ -157,5 +155,4 @@ class Child:
         self._refused = self._refuse(line)
         self._lines.append(line[:_LONGEST_LINE])
         if self._refused:
-            assert self._process.stdin is not None
-            self._process.stdin.close()
+            self._process.terminate()

@@ -14,6 +14,8 @@ from fsd.webui.tunnels.pace import Pace
 from fsd.webui.tunnels.tunnel import Lock, Opener, Passing, Tunnel, TunnelKind
 
 _CLOSE_S = 30.0
+_SILENCES = 2
+"""Looks on end at which the lock did not answer on this machine, until its tunnel is closed."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Watch:
         except Exception as fault:
             self.fault = fault
             if self._settled.is_set() and not self._stop.is_set():
-                report.say(f"no tunnel could be opened again, the web UI runs on without: {_line(fault)}")
+                report.say(f"the tunnel is closed for good, the web UI runs on without: {_line(fault)}")
         finally:
             self._let_go()
             self._settled.set()
@@ -135,16 +137,20 @@ class Watch:
             tries += 1
 
     def _until_broken(self) -> Exception:
-        """Wait for the tunnel's end, or until it does not lead to us any more; return why."""
+        """Wait for the tunnel's end, or until it does not lead to us any more; return why.
+
+        MachineError when the lock itself is gone: whatever listens at its port next would be open to everybody.
+        """
         assert self._tunnel
         kind = next(choice.kind for choice in self._choices if choice.kind.name == self.kind)
-        strikes = 0
-        while not self._over.wait(self._pace.every_s if not strikes else self._pace.steps[-1]):
+        strikes = silences = 0
+        while not self._over.wait(self._pace.steps[-1] if strikes or silences else self._pace.every_s):
             fault = self._failure(self._tried_at(kind, self._tunnel))
-            # when the web UI itself does not answer, as while it starts again, another tunnel would change nothing
-            if fault is None or self._failure(self._here) is not None:
-                strikes = 0
-            elif (strikes := strikes + 1) >= self._pace.strikes:
+            gone = fault and self._failure(self._here)
+            strikes, silences = strikes + 1 if fault and not gone else 0, silences + 1 if gone else 0
+            if gone and silences >= _SILENCES:
+                raise MachineError(f"the lock does not answer any more: {_line(gone)}", "launch the web UI again")
+            if fault and strikes >= self._pace.strikes:
                 return fault
         return self._tunnel.why()
 
