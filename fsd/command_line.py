@@ -52,11 +52,11 @@ def read_options(arguments: list[str]) -> dict[str, Any]:
     options = vars(found) | {"verb": verb}
     parameters = list(parameters_of(verbs()[verb]))
     several = [p.name for p in parameters if p.kind is p.VAR_POSITIONAL]
-    first = parameters[0] if parameters and parameters[0].default == "" else None
+    first = next((one for one in parameters[:1] if isinstance(one.default, str)), None)
     words = [text for text in rest if not text.startswith("-")]
     if rest and rest == words and several:
         options[several[0]] = [*options[several[0]], *rest]
-    elif rest == words and len(rest) == 1 and first and not options[first.name]:
+    elif rest == words and len(rest) == 1 and first and options[first.name] == first.default:
         options[first.name] = rest[0]
     elif rest:
         raise _not_understood(verb, rest, words)

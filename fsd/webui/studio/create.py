@@ -76,7 +76,6 @@ class CreateTab:
         busy = gr.update(interactive=False), gr.update(interactive=True)
         seen = gr.update(visible=False, value=None)
         yield bar("starting"), gr.update(visible=False), gr.skip(), gr.skip(), seen, *busy  # the last pictures stay
-        ended = ""
         try:
             with tempfile.TemporaryDirectory() as folder:
                 last = 0.0
