@@ -75,7 +75,7 @@ class CreateTab:
         made: list[tuple[str, str, int]] = []
         busy = gr.update(interactive=False), gr.update(interactive=True)
         seen = gr.update(visible=False, value=None)
-        yield bar("starting"), gr.update(visible=False), gr.update(value=None, visible=True), [], seen, *busy
+        yield bar("starting"), gr.update(visible=False), gr.skip(), gr.skip(), seen, *busy  # the last pictures stay
         ended = ""
         try:
             with tempfile.TemporaryDirectory() as folder:
@@ -92,7 +92,8 @@ class CreateTab:
             ended = bar(_ended(len(made), job.images))
         except Exception as fault:  # raised, it would leave the page waiting: what follows a failed event is not done
             ended = bar(fault=foreseen(fault))
-        yield ended, gr.update(visible=False), gr.update(visible=True), list(made), gr.skip(), *busy
+        kept = list(made) or gr.skip()
+        yield ended, gr.update(visible=False), gr.update(visible=True), kept, gr.skip(), *busy
 
     def _rest(self, made: list[tuple[str, str, int]]) -> tuple[Any, ...]:
         """What the page shows once a job is over, however it ended: the last picture and buttons that can be pressed."""

@@ -67,7 +67,7 @@ def build_ask() -> dict[str, Any]:
     made["painted"] = gr.ImageEditor(
         type="filepath", format="png", label="Brush over what is to be painted anew", visible=False, layers=False,
         sources=["upload", "clipboard"], transforms=None, elem_id="painted", height=380, buttons=[],
-        brush=gr.Brush(default_size=40, colors=[_BRUSH], default_color=_BRUSH, color_mode="fixed"),
+        brush=gr.Brush(default_size=20, colors=[_BRUSH], default_color=_BRUSH, color_mode="fixed"),
     )  # fmt: skip
     with gr.Accordion("Mask from a file", open=False, visible=False, elem_id="mask-box") as made["mask_box"]:
         made["mask"] = gr.Image(
@@ -114,7 +114,7 @@ def build_settings() -> dict[str, Any]:
     with gr.Accordion("LoRA", open=False, elem_id="lora-box"):
         made["loras"] = gr.Dropdown(
             [], label="Files", multiselect=True, allow_custom_value=True, elem_id="loras",
-            info="For a weight of its own, name one in the prompt: `<lora:NAME:0.8>`",
+            info="Put yours into WebUI/models/Lora. For a weight of its own, name one in the prompt: `<lora:NAME:0.8>`",
         )  # fmt: skip
         made["lora_weight"] = gr.Slider(
             *LIMITS["lora_weight"], 1, step=0.05, label="Weight", elem_id="lora-weight", buttons=[]
@@ -122,7 +122,7 @@ def build_settings() -> dict[str, Any]:
     with gr.Accordion("ControlNet", open=False, elem_id="control-box"):
         made["control"] = gr.Dropdown(
             [("None", "")], value="", label="Model", allow_custom_value=True, elem_id="control",
-            info="Those for SD 3.5 are followed in text to image alone",
+            info="`fsd controlnet add` brings one into WebUI/models/ControlNet. Those for SD 3.5: text to image alone",
         )  # fmt: skip
         made["control_image"] = gr.Image(
             type="filepath", label="Picture to follow", sources=["upload", "clipboard"], height=220,
