@@ -273,9 +273,11 @@ def test_nothing_outlives_a_parent_that_is_killed(tmp_path: Path, fork: bool) ->
     parent.wait()
     forked = {pid for pid in children if alive(pid) and os.getpgid(pid) == parent.pid}
     assert bool(forked) == fork
-    until(lambda: not any(alive(pid) for pid in {*children, daemon} - forked))
-    if fork:
-        os.killpg(parent.pid, signal.SIGKILL)
+    try:
+        until(lambda: not any(alive(pid) for pid in {*children, daemon} - forked))
+    finally:
+        if fork:
+            os.killpg(parent.pid, signal.SIGKILL)
 
 
 # --- lines -----------------------------------------------------------------------------------------------------------
