@@ -420,7 +420,7 @@ def test_the_process_says_when_it_is_ready_and_leaves_nothing_when_told_to_end(
     assert server.command[-2:] == ("--model", "tiny") and not any(
         name.startswith("GRADIO_S") for name in server.environment
     )
-    module, *options = server.command[2:]
+    module, *options = server.command[server.command.index("-m") + 1 :]
     held = "import fsd.webui.engine, held_worker, runpy; fsd.webui.engine.WorkerProcess = held_worker.HeldWorker; "
     start = f"{held}runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
     places = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
