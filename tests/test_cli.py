@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -342,6 +343,19 @@ def test_hints_are_in_the_words_of_the_command_line(fsd: Fsd) -> None:
     fsd("open-session", "cup")
     assert "run fsd add-photos first" in fsd("caption-photos", "cup")[2]
     assert "--ui studio" in fsd("webui", "launch", "--ui", "a1111")[2]
+
+
+def test_a_fresh_process_asks_the_hub(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "fsd", "base-model", "owner/name"]
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "FSD_HOME": str(tmp_path)}
+    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr.splitlines()) == (
+        1,
+        [
+            "fsd: owner/name is not on this machine and the hub cannot be reached",
+            "  What to do: unset HF_HUB_OFFLINE",
+        ],
+    )
 
 
 def test_a_reader_that_has_seen_enough_is_no_error() -> None:

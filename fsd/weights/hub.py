@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -90,10 +91,11 @@ def _ask_hub(source: Source, ask: Callable[..., Any], offline: bool) -> Any:
     """The one place that talks to the hub; without a token of ours the hub's own login is used."""
     try:
         import huggingface_hub as client
+        import huggingface_hub.utils  # not every release has it as an attribute before that
     except ImportError:
         hint = 'install it: pip install "fsd[train]"'
         raise DownloadError(f"huggingface_hub, which fetches {source.repository}, is not installed", hint) from None
-    client.utils.logging.set_verbosity_error()  # it tells of each retry, with addresses
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it tells of each retry, with addresses
     try:
         if offline:
             return ask(client, local_files_only=True)
