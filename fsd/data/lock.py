@@ -63,8 +63,9 @@ def _locked(path: Path) -> Iterator[None]:
     finally:
         _held.discard(path)
         done.set()
-        if is_own(path):
-            path.unlink(missing_ok=True)
+        with suppress(OSError):  # a Drive that is away keeps the lock, which is dead by its age when it is back
+            if is_own(path):
+                path.unlink(missing_ok=True)
 
 
 def _acquire(path: Path) -> None:

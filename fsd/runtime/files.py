@@ -13,6 +13,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from fsd.errors import MachineError
+from fsd.runtime import colab
+
 TEMPORARY_MARK = ".partial-"
 
 
@@ -32,10 +35,23 @@ def is_temporary(path: Path) -> bool:
     return path.name.startswith(".") and TEMPORARY_MARK in path.name
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it; MachineError where Drive should be mounted and is not.
+
+    A folder made there would be lost with the machine, and Colab mounts Drive over none that holds something.
+    """
+    mount_point = colab.MOUNT_POINT
+    if folder.is_relative_to(mount_point):
+        inner = folder.relative_to(mount_point).parts
+        if not inner or not (mount_point / inner[0]).is_dir():
+            raise MachineError(f"Google Drive is not mounted at {mount_point}", "run the cell 'Open session' first")
+    folder.mkdir(parents=True, exist_ok=True)
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary file name; on a clean exit its synced content takes the name `path`, otherwise nothing changes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = temporary_beside(path)
     try:
         yield temporary
