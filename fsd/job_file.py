@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from fsd import pipeline
-from fsd.data import session as sessions
 from fsd.data.session import Session
 from fsd.errors import RecipeError, meant
 from fsd.families import get_family
@@ -137,7 +136,7 @@ def _recipe_with(job: JobFile, recipe: Recipe) -> Recipe:
     """The recipe with the job's settings; RecipeError for one that there is not, or that has its own place in the job."""
     for name in job.settings:
         if name in ("family", "base_model", "resolution_px", "identifier", "class_word"):
-            raise RecipeError(f"{name} stands among the settings", f"move it to the top of the file, beside session")
+            raise RecipeError(f"{name} stands among the settings", "move it to the top of the file, beside session")
     words = {"identifier": job.identifier or recipe.identifier, "class_word": job.class_word or recipe.class_word}
     return recipe.changed(**words, **_flat(job.settings))
 
@@ -176,4 +175,3 @@ def _from_here(job: JobFile, folder: Path) -> JobFile:
 
 def _say(result: Result) -> None:
     report.say(f"\n{result.text}")
-

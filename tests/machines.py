@@ -17,6 +17,9 @@ given = json.loads(sys.argv[1])
 outside = ("site-packages", "dist-packages")
 sys.path = [given["root"], given["packages"], *given["more"],
             *(path for path in sys.path if path and not any(name in path for name in outside))]
+import platform
+if given["python"]:
+    platform.python_version = lambda: given["python"]
 from fsd.runtime import colab, doctor, sources_check
 colab.MOUNT_POINT = Path(given["mount"])
 space = collections.namedtuple("space", "total used free")
@@ -42,7 +45,7 @@ class Machine:
 
     def __init__(self, folder: Path, packages: dict[str, str], colab: bool = False, gpu: str = "") -> None:
         self.folder, self.colab = folder, colab
-        self.facts: dict[str, Any] = {"free": 60_000_000_000, "drive_free": 9_000_000_000, "dead": False, "ask": False}
+        self.facts: dict[str, Any] = {"free": 60e9, "drive_free": 9e9, "dead": False, "ask": False, "python": ""}
         for name, version in packages.items():
             record = folder / "packages" / f"{name.replace('-', '_')}-{version}.dist-info" / "METADATA"
             record.parent.mkdir(parents=True)
@@ -64,7 +67,11 @@ class Machine:
             "root": str(ROOT), "packages": str(self.folder / "packages"), "mount": str(self.folder / "drive"),
             "more": [str(STAND_IN)] if self.colab else [],
         }  # fmt: skip
-        known = {"PATH": str(self.folder / "bin"), "HOME": str(self.folder), "FSD_OVERLAY": str(self.folder / "overlay")}
+        known = {
+            "PATH": str(self.folder / "bin"),
+            "HOME": str(self.folder),
+            "FSD_OVERLAY": str(self.folder / "overlay"),
+        }
         done = subprocess.run(
             [sys.executable, "-I", "-S", "-c", _BARE, json.dumps(given)],
             capture_output=True, text=True, cwd=self.folder / "work", env=known | environment, timeout=120,

@@ -119,5 +119,7 @@ def check(image: Recorded, wanted: tuple[str, ...], chosen: dict[str, str], meta
                 known = metadata.get(f"{name}=={versions[name]}")
                 queue += [(name, Requirement(text), inner) for text in known["requires"]] if known else []
                 if known and not SpecifierSet(known["python"]).contains(image.python):
-                    found.conflicts.append(f"{name} {versions[name]} is for Python {known['python']}, not {image.python}")
+                    found.conflicts.append(
+                        f"{name} {versions[name]} is for Python {known['python']}, not {image.python}"
+                    )
     return found

@@ -22,7 +22,7 @@ from fsd.runtime.image import this_image
 from fsd.runtime.installed import installed
 from fsd.runtime.package_check import look_at_packages
 from fsd.runtime.report import Result
-from fsd.runtime.sources_check import MEANING, NOT_ALLOWED, NO_TOKEN, UNREACHABLE, Checked, Place
+from fsd.runtime.sources_check import MEANING, NO_TOKEN, NOT_ALLOWED, UNREACHABLE, Checked, Place
 
 OLDEST_PYTHON = (3, 11)
 EXIT_CODES = {(True, True): 0, (False, False): 1, (True, False): 3, (False, True): 4}
@@ -63,8 +63,9 @@ def _page(sections: list[Findings]) -> Examined:
     works = {job: not any(job in problem.stops for problem in problems) for job in BOTH}
     made = datetime.now(UTC)
     lines = [f"fsd doctor: fsd {__version__}, {made:%Y-%m-%d %H:%M} UTC", ""]
-    lines += [f"{_TITLES[job]:12}{'would work' if works[job] else _stopped(problems, job)}" for job in BOTH]
-    lines += ["", *_steps(problems)]
+    steps = _steps(problems)
+    lines += [f"{_TITLES[job]:12}{_verdict(steps, job)}" for job in BOTH]
+    lines += ["", *_as_lines(steps)]
     for section in sections:
         lines += ["", *section.as_lines()]
     lines += ["", "Paste this page into a bug report as it is: it holds no secrets."]
@@ -81,20 +82,31 @@ def _page(sections: list[Findings]) -> Examined:
     return page
 
 
-def _stopped(problems: list[Problem], job: str) -> str:
-    return "WOULD NOT WORK: " + "; ".join(problem.what for problem in problems if job in problem.stops)
-
-
-def _steps(problems: list[Problem]) -> list[str]:
+def _steps(problems: list[Problem]) -> list[tuple[str, list[Problem]]]:
     """The next steps, what stops something first; problems that one step mends stand together."""
-    steps: dict[str, list[str]] = {}
+    steps: dict[str, list[Problem]] = {}
     for problem in sorted(problems, key=lambda problem: -len(problem.stops)):
-        steps.setdefault(problem.next_step, []).append(problem.what)
-    if not steps:
-        return ["next step: none, all is well"]
-    lines = ["next steps"]
-    for number, (step, reasons) in enumerate(steps.items(), start=1):
-        lines += [f"  {number}. {step}", *(f"     because {reason}" for reason in reasons)]
+        steps.setdefault(problem.next_step, []).append(problem)
+    return list(steps.items())
+
+
+def _verdict(steps: list[tuple[str, list[Problem]]], job: str) -> str:
+    """Whether a job would work, and else the steps that it waits for."""
+    numbers = [str(number) for number, (_, several) in enumerate(steps, 1) if any(job in one.stops for one in several)]
+    if not numbers:
+        return "would work"
+    *first, last = numbers
+    return f"WOULD NOT WORK before step{'s'[: bool(first)]} {', '.join(first)}{' and ' * bool(first)}{last}"
+
+
+def _as_lines(steps: list[tuple[str, list[Problem]]]) -> list[str]:
+    """The steps with their reasons, numbered; those that stop nothing stand apart."""
+    lines = [] if steps else ["next steps: none, all is well"]
+    title = ""
+    for number, (step, several) in enumerate(steps, start=1):
+        before, title = title, "next steps" if any(one.stops for one in several) else "worth doing"
+        lines += [title] * (title != before)
+        lines += [f"  {number}. {step}", *(f"     because {one.what}" for one in several)]
     return lines
 
 
@@ -128,7 +140,9 @@ def _look_at_sources(found: Findings, checked: list[Checked]) -> None:
     ]
     if states and all(state == UNREACHABLE for state, _ in states):
         found.say("", f"none of {len(states)} addresses can be reached")
-        found.problem("no download source can be reached", "check this machine's connection, and its proxy if it has one")
+        found.problem(
+            "no download source can be reached", "check this machine's connection, and its proxy if it has one"
+        )
         return
     for kind in dict.fromkeys(one.place.kind for one in checked):
         several = [one for one in checked if one.place.kind == kind]
@@ -149,7 +163,9 @@ def _add_source_problems(found: Findings, checked: list[Checked]) -> None:
             found.problem(f"{', '.join(names)} cannot be had with the token there is", step)
     names = [one.place.name for one, states in lost if not states[NO_TOKEN] and not states[NOT_ALLOWED]]
     if names:
-        step = "if you need one of them: run this again later; if it stays so, give fsd a copy of your own, and report it"
+        step = (
+            "if you need one of them: run this again later; if it stays so, give fsd a copy of your own, and report it"
+        )
         found.problem(f"no mirror has {', '.join(names)}", step)
 
 

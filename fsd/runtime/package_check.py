@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fsd.errors import MachineError
+from fsd.runtime import colab
 from fsd.runtime.finding import BOTH, TRAINING, WEB_UI, Findings
 from fsd.runtime.requirements import parsed
 from fsd.runtime.wheels import SetupPlan, plan_setup
@@ -50,7 +51,7 @@ def _add_problems(section: Findings, plan: SetupPlan, job: str, told: set[str]) 
     new = [line for line in plan.missing if line not in told]
     told |= set(new)
     jobs = BOTH if job == TRAINING else (job,)
-    step = f"fsd setup {plan.profile.name}"
+    step = f"fsd setup {plan.profile.name}{' (in a notebook: the first cell)' if colab.in_colab() else ''}"
     stops = [_fault(line, plan) for line in new if _name(line) not in OPTIONAL]
     if stops:
         section.problem(", ".join(stops), step, *jobs)

@@ -65,7 +65,9 @@ def metadata(python: str, pins: list[str]) -> dict[str, Any]:
 
 def _is_used(requirement: str) -> bool:
     """Whether a requirement of an extra may matter: those for development only make the record long."""
-    return not re.search(r"extra == ['\"](dev|test\w*|tests|docs?|quality|all|lint\w*|typing|torch|release)['\"]", requirement)
+    return not re.search(
+        r"extra == ['\"](dev|test\w*|tests|docs?|quality|all|lint\w*|typing|torch|release)['\"]", requirement
+    )
 
 
 def main() -> None:
