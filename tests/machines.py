@@ -36,6 +36,10 @@ def stat(path, **options):
 Path.stat = stat
 places = sources_check.known_places() if given["ask"] else []
 page = doctor.examine(offline=not given["ask"])
+import fsd.command_line
+import fsd.webui.places
+fsd.command_line.parser()
+fsd.webui.places.places()
 print(json.dumps({"page": page.text, "exit_code": page.exit_code, "figures": page, "loaded": sorted(sys.modules)}))
 """
 
