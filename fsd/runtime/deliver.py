@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
 import shutil
@@ -52,6 +53,8 @@ def deliver(source: Path, target: Path, pause: Callable[[float], object]) -> Lis
 def _put(source: Path, target: Path, sent: Listing, pause: Callable[[float], object]) -> None:
     """A single file takes the place of another in one step; a folder cannot, so the one there steps aside first."""
     files.make_folder(target.parent)
+    for left in target.parent.glob(f".{glob.escape(target.name)}{files.TEMPORARY_MARK}*"):  # by a kill
+        remove(left)
     _need_room(target.parent, sum(row["size_bytes"] for row in sent.values()))
     temporary, old = files.temporary_beside(target), files.temporary_beside(target)
     try:
@@ -85,7 +88,7 @@ def remove(place: Path) -> None:
 
 
 def _settled(target: Path, sent: Listing, pause: Callable[[float], object]) -> str:
-    """"" once `target` reads as it was sent, else what is wrong with it; what Drive shows late is waited for."""
+    """What is wrong with `target`, "" once it reads as it was sent; what Drive shows late is waited for."""
     fault = _differs(target, sent)
     for _ in range(LOOKS):
         if not fault:

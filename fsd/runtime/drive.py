@@ -90,7 +90,7 @@ def mount() -> Path:
 
 
 def state(root: Path) -> str:
-    """ "mounted", "not mounted", "read-only", or why Drive is dead, such as "Transport endpoint is not connected"."""
+    """One of "mounted", "not mounted", "read-only", or why Drive is dead, such as "Transport endpoint is not connected"."""
     try:
         root.stat()
         return "read-only" if os.statvfs(root).f_flag & os.ST_RDONLY else "mounted"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -17,6 +18,8 @@ from fsd.errors import MachineError
 from fsd.runtime import colab
 
 TEMPORARY_MARK = ".partial-"
+WRITES = 3
+LOOK_AGAIN_S = (0.0, 0.2, 1.0)
 
 
 def sha256(path: Path) -> str:
@@ -63,9 +66,17 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write `content` to `path` whole or not at all."""
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)
+    """Write `content` to `path` whole or not at all, and read it back; OSError when it does not come back as written.
+
+    Drive has been seen to empty a file when it is renamed, and to show it late: it is looked for again, then written
+    again.
+    """
+    for _ in range(WRITES):
+        with replacing(path) as temporary:
+            temporary.write_bytes(content)
+        if _comes_back(path, content):
+            return
+    raise OSError(errno.EIO, "what was written does not come back", str(path))
 
 
 def write_text(path: Path, content: str) -> None:
@@ -85,6 +96,14 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _comes_back(path: Path, content: bytes) -> bool:
+    for pause_s in LOOK_AGAIN_S:
+        time.sleep(pause_s)
+        with suppress(FileNotFoundError):
+            return path.read_bytes() == content
+    return False
 
 
 def files_under(folder: Path) -> list[Path]:

@@ -34,7 +34,9 @@ def wait(spool: Spool, timeout_s: float = WAIT_S, pause: Callable[[float], objec
     while left := spool.pending():
         if time.monotonic() >= ends:
             first = left[0]
-            told = f"{len(left)} of {len(spool.items())} are not yet {spool.highest}, such as {first.name}: {first.state}"
+            told = (
+                f"{len(left)} of {len(spool.items())} are not yet {spool.highest}, such as {first.name}: {first.state}"
+            )
             hint = "run fsd sync --wait again; until then do not end this machine, the only copy may be on its disk"
             raise MachineError(f"{told} ({first.why or 'its turn has not come'})", hint)
         pause(_LOOK_S)

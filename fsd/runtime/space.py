@@ -39,7 +39,9 @@ def need_room(needs: Iterable[Need]) -> None:
             where = f"Google Drive ({colab.MOUNT_POINT})" if on_drive(folder) else f"the disk of {folder}"
             told = f"{human_bytes(total)} will be needed on {where}, {human_bytes(free)} are free: {each}"
             bins = ", and empty Drive's bin, which counts too" if on_drive(folder) else ""
-            raise MachineError(told, f"run fsd clean-session to see what can go{bins}; or save less often, or keep fewer")
+            raise MachineError(
+                told, f"run fsd clean-session to see what can go{bins}; or save less often, or keep fewer"
+            )
 
 
 def _existing(folder: Path) -> Path:

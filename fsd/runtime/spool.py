@@ -157,7 +157,6 @@ class Spool:
         series = _SERIES.fullmatch(Path(item.name).name)
         if not item.keep or not series:
             return
-        gone: list[str] = []
         with suppress(OSError):  # what stays is in nobody's way
             older = sorted(
                 (int(match[2]), path)
@@ -165,11 +164,13 @@ class Spool:
                 if (match := _SERIES.fullmatch(path.name)) and match[1] == series[1] and int(match[2]) < int(series[2])
             )
             for _, path in older[: max(0, len(older) - keep + 1)]:
+                self._forget(path.relative_to(self.target).as_posix())  # first: nothing is called written that is not
                 doomed = files.temporary_beside(path)
                 path.rename(doomed)
                 deliver.remove(doomed)
-                gone.append(path.relative_to(self.target).as_posix())
-        self._state.change(lambda items: [items.pop(name, None) for name in gone])
+
+    def _forget(self, name: str) -> None:
+        self._state.change(lambda items: items.pop(name, None))
 
     def _became(self, then: Item, now: Item | None) -> Item | None:
         if then != now:
