@@ -16,7 +16,7 @@ from fsd.runtime.space import Need, need_room
 from fsd.runtime.spool import Spool
 from fsd.weights import checkpoint
 from fsd.weights.removable import KINDS, SURE, free, removable
-from fsd.weights.sizes import checkpoint_bytes, parameters
+from fsd.weights.sizes import checkpoint_bytes, checkpoint_needs, parameters
 
 
 def free_bytes(monkeypatch: pytest.MonkeyPatch, size_bytes: int) -> None:
@@ -135,3 +135,13 @@ def test_the_only_whole_one_stays(session: Path) -> None:
     rows = removable(session, said.append)
     assert {row.path.name for row in rows if row.kind == "checkpoints"} == {"unet-000002", "unet-000003"}
     assert len(said) == 2
+
+
+def test_checkpoints_that_are_there_are_not_counted_twice(session: Path) -> None:
+    checkpoints = session / "checkpoints"
+    there = sum(path.stat().st_size for path in checkpoints.rglob("*") if path.is_file())
+    on_drive, local = checkpoint_needs(checkpoints, "unet", 10_000, keep=1)
+    assert (on_drive.folder, on_drive.size_bytes) == (checkpoints, 30_000 - there)
+    assert local.folder == working(checkpoints)
+    assert 10_000 <= local.size_bytes < 20_000
+    assert checkpoint_needs(checkpoints, "text_encoder", 10_000, keep=3)[0].size_bytes == 40_000

@@ -280,3 +280,24 @@ def test_a_session_made_anew_knows_nothing_of_the_one_before(session: Path) -> N
     assert forget(session) > 0
     assert checkpoint.newest_checkpoint(session / "checkpoints", "unet", print) is None
     assert spool_of(session).items() == []
+
+
+def test_a_stage_leaves_nothing_behind_on_the_local_disk_alone(
+    session: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        with safe.spooling(session) as spool:
+            spool.add(save(session, 1))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert states(spool_of(session)) == {"unet-000001": WRITTEN}
+    session.rename(session.with_name("away"))
+    with safe.spooling(session) as spool:
+        spool.add(save(session, 2))
+    assert states(spool) == {"unet-000001": WRITTEN, "unet-000002": LOCAL}
+    assert "NOT YET ON DRIVE, only on this machine's disk: checkpoints/unet-000002" in capsys.readouterr().out
+    session.with_name("away").rename(session)
+    assert safe.bring(safe.spool_of(session))
+    assert states(spool)["unet-000002"] == WRITTEN

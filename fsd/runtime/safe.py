@@ -3,17 +3,50 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from threading import Event
 
 from fsd.errors import MachineError
-from fsd.runtime import colab, report
+from fsd.runtime import colab, drive, report
+from fsd.runtime.google_drive import GoogleDrive
 from fsd.runtime.report import human_bytes
 from fsd.runtime.spool import Spool
-from fsd.runtime.spool_state import WRITTEN
+from fsd.runtime.spool_state import LOCAL, WRITTEN
 
 WAIT_S = 3600.0
 _LOOK_S = 5.0
+
+
+def spool_of(folder: Path, ask_google: bool = False) -> Spool:
+    """The spool of a session's folder for a verb: it mounts a dead Drive again, which only a notebook's cell can.
+
+    ask_google: have the Drive API confirm what arrived, for which Colab asks the user.
+    """
+    confirm = GoogleDrive().has if ask_google and drive.on_drive(folder) else None
+    return Spool(folder, confirm, drive.mount if drive.on_drive(folder) and colab.in_colab() else None)
+
+
+@contextmanager
+def spooling(folder: Path) -> Iterator[Spool]:
+    """Bring to Drive in the background what is added while a stage runs, and the rest when it ends, however it ends."""
+    spool = Spool(folder).start()
+    try:
+        yield spool
+    finally:
+        spool.stop()
+        bring(spool)
+
+
+def bring(spool: Spool) -> bool:
+    """Bring to Drive all that can be brought now; whether that was all. What was not is said, with where it is."""
+    spool.work()
+    left = [item for item in spool.items() if item.state == LOCAL]
+    if left:
+        report.say(f"NOT YET ON DRIVE, only on this machine's disk: {', '.join(item.name for item in left)}")
+        report.say(f"  because: {left[0].why or 'another process is copying'}. What to do: run fsd sync --wait")
+    return not left
 
 
 def as_text(spool: Spool) -> str:

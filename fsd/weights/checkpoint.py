@@ -8,7 +8,6 @@ optimizer.safetensors. checkpoint.json lists every file with its size and SHA-25
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Callable
@@ -19,8 +18,8 @@ from typing import Any
 from fsd.errors import MachineError, WeightsError
 from fsd.runtime import files
 from fsd.runtime.local_first import twin
+from fsd.weights.sealing import MANIFEST, discard, rename_over, seal
 
-MANIFEST = "checkpoint.json"
 STAGES = {"text_encoder": "text encoder", "unet": "UNet"}
 """The stages in order, with their names for people."""
 _NAME = re.compile(r"(text_encoder|unet)-(\d{6,})")
@@ -60,8 +59,8 @@ def save_checkpoint(
     temporary.mkdir()
     try:
         write(temporary)
-        _seal(temporary, {"format": 1, "stage": stage, "step": step, "done": done, "facts": facts})
-        _rename_over(temporary, final)
+        seal(temporary, {"format": 1, "stage": stage, "step": step, "done": done, "facts": facts})
+        rename_over(temporary, final)
         return verify_checkpoint(final)
     except OSError as fault:
         raise MachineError(
@@ -183,33 +182,3 @@ def drop_optimizer(checkpoint: Checkpoint) -> int:
     files.write_json(checkpoint.folder / MANIFEST, manifest)  # first: a crash here leaves an unlisted file, no damage
     state.unlink()
     return freed
-
-
-def _seal(folder: Path, manifest: dict[str, Any]) -> None:
-    """Put every file on the disk, then write the manifest that lists them."""
-    listed = {}
-    for file in files.files_under(folder):
-        files.sync(file)
-        listed[str(file.relative_to(folder))] = {"size_bytes": file.stat().st_size, "sha256": files.sha256(file)}
-    for inner in {file.parent for file in files.files_under(folder)}:
-        files.sync(inner)
-    files.write_json(folder / MANIFEST, manifest | {"files": listed})
-
-
-def _rename_over(temporary: Path, final: Path) -> None:
-    """Give `temporary` the name `final`; what had that name (a damaged or forked checkpoint) goes only then."""
-    old = None
-    if final.exists():
-        old = files.temporary_beside(final)
-        final.rename(old)
-    temporary.rename(final)
-    files.sync(final.parent)
-    if old:
-        shutil.rmtree(old)
-
-
-def discard(folder: Path) -> None:
-    """Delete a folder so that a crash in the middle leaves nothing under its name."""
-    doomed = files.temporary_beside(folder)
-    os.rename(folder, doomed)
-    shutil.rmtree(doomed)

@@ -11,6 +11,7 @@ from fsd.runtime.local_first import twin
 from fsd.runtime.spool import Spool
 from fsd.runtime.spool_state import CONFIRMED, WRITTEN
 from fsd.weights import checkpoint
+from fsd.weights.sealing import discard
 
 KINDS = {
     "cache": "latents, made again by the next training",
@@ -68,7 +69,7 @@ def free(rows: list[Removable], kinds: Collection[str]) -> int:
             row.path.unlink()
             freed += row.size_bytes
         else:
-            checkpoint.discard(row.path)
+            discard(row.path)
             freed += row.size_bytes
     return freed
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fsd.runtime import files
+from fsd.runtime.local_first import twin
+from fsd.runtime.space import Need
 from fsd.weights.parts import weight_files
 from fsd.weights.weight_file import read_weights
 
@@ -32,3 +35,18 @@ def parameters(part: Path) -> int:
                 count *= side
             total += count
     return total
+
+
+def checkpoint_needs(checkpoints: Path, stage: str, one_bytes: int, keep: int) -> list[Need]:
+    """What a stage's checkpoints will need, for `space.need_room`: less what those that are there hold already.
+
+    one_bytes: the size of one. keep: how many stay. While one is written there is one more; on Drive two stay at least.
+    """
+    local = twin(checkpoints)
+    places = [(checkpoints, max(keep, 2)), (local, keep)] if local else [(checkpoints, keep)]
+    needs = []
+    for place, count in places:
+        there = sum(files.size_bytes(folder) for folder in place.glob(f"{stage}-*"))
+        size_bytes = max(one_bytes * (count + 1) - there, one_bytes)
+        needs.append(Need(f"{count + 1} checkpoints of the {stage.replace('_', ' ')} stage", place, size_bytes))
+    return needs
