@@ -186,7 +186,9 @@ def test_a_machine_that_nothing_fits_gets_one_precise_message(place: Place) -> N
     tiny_wheel(place.registry, "fsd-beta", "1.0", "fsd-alpha>=2")
     with pytest.raises(MachineError, match="for tiny fits this machine") as caught:
         install(place.profile("fsd-alpha<2", "fsd-beta>=1"))
-    assert "Python 3." in caught.value.message and "fsd-beta" in caught.value.message and "\n" not in caught.value.message
+    assert (
+        "Python 3." in caught.value.message and "fsd-beta" in caught.value.message and "\n" not in caught.value.message
+    )
     assert not list(overlay.packages().glob("fsd_b*"))
 
 
@@ -229,10 +231,10 @@ def test_cuda_is_judged_by_the_gpu_that_is_there(
     built: str | None, gpu: str, available: bool, said: str, wrong: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Torch:
-        class version:  # noqa: N801
+        class version:
             cuda = built
 
-        class cuda:  # noqa: N801
+        class cuda:
             is_available = staticmethod(lambda: available)
 
         @staticmethod

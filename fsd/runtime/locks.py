@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import re
 import sys
 from collections.abc import Iterable, Mapping
@@ -30,9 +31,11 @@ def read_lock(path: Path) -> Lock:
 
 def lock_for(profile: str) -> Lock:
     """The lock for a profile on this machine: Colab's or that for a CPU, of this Python; empty where none was made."""
-    platform = "colab" if colab.in_colab() else "" if machine.gpu() else "cpu"
+    if (platform.system(), platform.machine()) != ("Linux", "x86_64"):  # whose files the locks name
+        return {}
+    image = "colab" if colab.in_colab() else "" if machine.gpu() else "cpu"
     python = ".".join(map(str, sys.version_info[:2]))
-    return read_lock(_FOLDER / f"{profile}-{platform}-{python}.txt")
+    return read_lock(_FOLDER / f"{profile}-{image}-{python}.txt")
 
 
 def check_against(lock: Lock, wheels: Iterable[Wheel]) -> None:

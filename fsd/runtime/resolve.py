@@ -42,38 +42,59 @@ def resolve(
     *,
     pins: Iterable[str] = (),
     wheels: Path | None = None,
-    options: Iterable[str] = (),
 ) -> list[Wheel]:
     """The wheels that the requirements need beyond what was found, each with its SHA-256; UvFailed when none fit.
 
     free: distributions whose version may change. pins: NAME==VERSION to hold to. wheels: a folder to take them from
-    instead of the registry. options: more of uv's, such as the Python to resolve for.
+    instead of the registry.
     """
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        held = [one for one in found.values() if one.name not in set(free) and _VERSION.match(one.version)]
-        lines = [f"{one.name} @ {_stub(folder, one, found).as_uri()}\n" for one in held]
-        (folder / "constraints.txt").write_text("".join([*lines, *(f"{pin}\n" for pin in pins)]), encoding="utf-8")
-        (folder / "wanted.in").write_text("".join(f"{line}\n" for line in wanted), encoding="utf-8")
-        made = folder / "pylock.toml"
-        source = ["--no-index", "--find-links", str(wheels)] if wheels else []
-        command = [
-            "pip", "compile", "--quiet", "--no-config", "--only-binary", ":all:", "--format", "pylock.toml",
-            *source, *options, "-c", str(folder / "constraints.txt"), "-o", str(made), str(folder / "wanted.in"),
-        ]  # fmt: skip
-        uv.run("no set of packages fits this machine", command, wheels)
-        packages = tomllib.loads(made.read_text(encoding="utf-8")).get("packages", [])
-    rows = [_wheel(package, folder) for package in packages if package.get("wheels")]
+    source = ["--no-index", "--find-links", str(wheels)] if wheels else []
+    rows = [_wheel(package) for package in resolved(wanted, found, free, pins, source, wheels)]
     there = {(one.name, one.version) for one in found.values()}
     return [row for row in rows if (row.name, row.version) not in there]
 
 
-def _wheel(package: dict[str, Any], base: Path) -> Wheel:
-    file = package["wheels"][0]  # uv leaves the one that fits this machine
-    where = file.get("url") or str((base / file["path"]).resolve())
-    name = unquote(urlsplit(where).path.rpartition("/")[2])
-    size_bytes = int(file.get("size") or 0)
-    return Wheel(normal(package["name"]), package["version"], name, where, size_bytes, file["hashes"]["sha256"])
+def resolved(
+    wanted: Iterable[str],
+    found: Mapping[str, Found],
+    free: Iterable[str],
+    pins: Iterable[str],
+    options: Iterable[str],
+    wheels: Path | None = None,
+) -> list[dict[str, Any]]:
+    """The packages beyond those that are held, as uv's pylock.toml has them: with every wheel that fits.
+
+    options: more of uv's, such as where to take them from or the Python to resolve for. wheels: where uv itself may be.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        folder, loose = Path(name), set(free)
+        held = [one for one in found.values() if one.name not in loose and _VERSION.match(one.version)]
+        lines = [f"{one.name} @ {_stub(folder, one, found).as_uri()}\n" for one in held]
+        (folder / "constraints.txt").write_text("".join([*lines, *(f"{pin}\n" for pin in pins)]), encoding="utf-8")
+        (folder / "wanted.in").write_text("".join(f"{line}\n" for line in wanted), encoding="utf-8")
+        made = folder / "pylock.toml"
+        command = [
+            "pip", "compile", "--quiet", "--no-config", "--only-binary", ":all:", "--format", "pylock.toml", *options,
+            "-c", str(folder / "constraints.txt"), "-o", str(made), str(folder / "wanted.in"),
+        ]  # fmt: skip
+        uv.run("no set of packages fits this machine", command, wheels)
+        packages = tomllib.loads(made.read_text(encoding="utf-8")).get("packages", [])
+    for package in packages:
+        for file in package.get("wheels", ()):  # paths are relative to the file that names them
+            file["url"] = file.get("url") or str((made.parent / file["path"]).resolve())
+    return [package for package in packages if package.get("wheels")]
+
+
+def file_name(file: Mapping[str, Any]) -> str:
+    """What a wheel of a pylock.toml is called."""
+    return unquote(urlsplit(file["url"]).path.rpartition("/")[2])
+
+
+def _wheel(package: dict[str, Any]) -> Wheel:
+    """One of a package's wheels, all of which fit: one that was built for a kind of machine before one for any."""
+    file = min(package["wheels"], key=lambda file: file_name(file).endswith("-any.whl"))
+    size_bytes, sum_ = int(file.get("size") or 0), file["hashes"]["sha256"]
+    return Wheel(normal(package["name"]), package["version"], file_name(file), file["url"], size_bytes, sum_)
 
 
 def _stub(folder: Path, one: Found, found: Mapping[str, Found]) -> Path:
