@@ -52,9 +52,13 @@ def _add_problems(section: Findings, plan: SetupPlan, job: str, told: set[str]) 
     told |= set(new)
     jobs = BOTH if job == TRAINING else (job,)
     step = f"fsd setup {plan.profile.name}{' (in a notebook: the first cell)' if colab.in_colab() else ''}"
-    stops = [_fault(line, plan) for line in new if _name(line) not in OPTIONAL]
-    if stops:
-        section.problem(", ".join(stops), step, *jobs)
+    stops = [line for line in new if _name(line) not in OPTIONAL]
+    absent = [_name(line) for line in stops if _name(line) not in plan.outdated]
+    if absent:
+        section.problem(f"{', '.join(absent)} {'are' if absent[1:] else 'is'} not installed", step, *jobs)
+    for line in stops:
+        if _name(line) in plan.outdated:
+            section.problem(_fault(line, plan), step, *jobs)
     for line in new:
         if use := OPTIONAL.get(_name(line)):
             section.problem(f"{_fault(line, plan)} ({use})", step)
