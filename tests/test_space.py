@@ -128,6 +128,17 @@ def test_local_copies_go_only_as_far_as_google_has_them(session: Path) -> None:
     assert "local" in {row.kind for row in removable(session, print)}
 
 
+def test_nothing_is_said_any_more_of_what_was_freed(session: Path) -> None:
+    spool = Spool(session, confirm=lambda path, md5: False, pause=lambda _: None)
+    local = working(session / "checkpoints")
+    for step in (1, 3):
+        save(local, step, done=step == 3)
+        spool.add(f"checkpoints/unet-00000{step}")
+    spool.work()
+    free(removable(session, print), SURE)
+    assert spool.items() == []  # unet-000001 is gone, unet-000003 has no optimizer state any more
+
+
 def test_the_only_whole_one_stays(session: Path) -> None:
     for step in (2, 3):
         (session / "checkpoints" / f"unet-00000{step}" / "checkpoint.json").write_text(json.dumps({}))

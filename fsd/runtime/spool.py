@@ -73,6 +73,11 @@ class Spool:
         self._state.change(lambda items: (items.pop(name, None), items.update({name: item})))
         self._wake.set()
 
+    def forget(self, name: str) -> None:
+        """Say nothing more of what is about to be deleted or changed on Drive."""
+        if self.local is not None and name in self._state.items():
+            self._state.change(lambda items: items.pop(name, None))
+
     def work(self) -> None:
         """Bring everything one step further that can be; what cannot is left as it is, with the reason in its `why`."""
         if not self.pending():
@@ -105,7 +110,10 @@ class Spool:
         while not self._stop.is_set():
             self._wake.clear()
             try:
-                self.work()
+                if self.pending():
+                    self.work()
+                else:
+                    self._drive_lives()  # so that a dead Drive is noticed, and mounted again, before it is needed
             except Exception as fault:  # the local disk fails: training itself will meet it and say so
                 self._say(f"the copy to Drive stopped for now: {fault}")
             self._wake.wait(BEAT_S)
@@ -164,13 +172,10 @@ class Spool:
                 if (match := _SERIES.fullmatch(path.name)) and match[1] == series[1] and int(match[2]) < int(series[2])
             )
             for _, path in older[: max(0, len(older) - keep + 1)]:
-                self._forget(path.relative_to(self.target).as_posix())  # first: nothing is called written that is not
+                self.forget(path.relative_to(self.target).as_posix())  # first: nothing is called written that is not
                 doomed = files.temporary_beside(path)
                 path.rename(doomed)
                 deliver.remove(doomed)
-
-    def _forget(self, name: str) -> None:
-        self._state.change(lambda items: items.pop(name, None))
 
     def _became(self, then: Item, now: Item | None) -> Item | None:
         if then != now:

@@ -31,11 +31,12 @@ OPTIMIZER = "optimizer.safetensors"
 
 @dataclass(frozen=True)
 class Removable:
-    """One thing that can go. kind: one of KINDS. checkpoint: whose optimizer state it is."""
+    """One thing that can go. kind: one of KINDS. session: its folder. checkpoint: whose optimizer state it is."""
 
     kind: str
     path: Path
     size_bytes: int
+    session: Path
     checkpoint: checkpoint.Checkpoint | None = None
 
 
@@ -47,12 +48,12 @@ def removable(session: Path, say: Callable[[str], None]) -> list[Removable]:
     """
     found = [("cache", session / "cache"), *(("bin", path) for path in _folders(session.parent.parent / "bin"))]
     found += [("leftovers", path) for place in (session, session / "checkpoints") for path in _temporary(place)]
-    rows = [Removable(kind, path, files.size_bytes(path)) for kind, path in found if path.exists()]
+    rows = [Removable(kind, path, files.size_bytes(path), session) for kind, path in found if path.exists()]
     for stage in checkpoint.STAGES:
         newest, older = checkpoint.superseded(session / "checkpoints", stage, say)
-        rows += [Removable("checkpoints", folder, files.size_bytes(folder)) for folder in older]
+        rows += [Removable("checkpoints", folder, files.size_bytes(folder), session) for folder in older]
         if newest and newest.done and (state := newest.folder / OPTIMIZER).is_file():
-            rows.append(Removable("optimizer", state, state.stat().st_size, newest))
+            rows.append(Removable("optimizer", state, state.stat().st_size, session, newest))
     rows += _local_copies(session)
     return sorted((row for row in rows if row.size_bytes), key=lambda row: -row.size_bytes)
 
@@ -63,6 +64,9 @@ def free(rows: list[Removable], kinds: Collection[str]) -> int:
     for row in rows:
         if row.kind not in kinds:
             continue
+        if row.kind in ("checkpoints", "optimizer"):
+            folder = row.checkpoint.folder if row.checkpoint else row.path
+            Spool(row.session).forget(folder.relative_to(row.session).as_posix())
         if row.checkpoint:
             freed += checkpoint.drop_optimizer(row.checkpoint)
         elif row.path.is_file():
@@ -79,7 +83,7 @@ def _local_copies(session: Path) -> list[Removable]:
     if local is None:
         return []
     done = [(kinds[item.state], local / item.name) for item in Spool(session).items() if item.state in kinds]
-    return [Removable(kind, path, files.size_bytes(path)) for kind, path in done if path.exists()]
+    return [Removable(kind, path, files.size_bytes(path), session) for kind, path in done if path.exists()]
 
 
 def _folders(place: Path) -> list[Path]:
