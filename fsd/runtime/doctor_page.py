@@ -63,6 +63,7 @@ def _as_lines(steps: list[tuple[str, list[Problem]]]) -> list[str]:
     title = ""
     for number, (step, several) in enumerate(steps, start=1):
         before, title = title, "next steps" if any(one.stops for one in several) else "worth doing"
-        lines += [title] * (title != before)
+        if title != before:
+            lines += [""] * bool(before) + [title]
         lines += [f"  {number}. {step}", *(f"     because {one.what}" for one in several)]
     return lines
