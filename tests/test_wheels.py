@@ -192,6 +192,22 @@ def test_a_machine_that_nothing_fits_gets_one_precise_message(place: Place) -> N
     assert not list(overlay.packages().glob("fsd_b*"))
 
 
+def test_an_overlay_of_which_an_installation_was_cut_is_not_used_and_made_anew(place: Place) -> None:
+    tiny_wheel(place.registry, "fsd-beta", "1.0")
+    install(place.profile("fsd-beta>=1"))
+    with pytest.raises(KeyboardInterrupt), overlay.changing():
+        raise KeyboardInterrupt
+    (overlay.packages() / "fsd_beta.py").unlink()
+    assert overlay.child_paths() == [] and plan_setup("tiny").missing == ("fsd-beta>=1",)
+    result = install("tiny")
+    assert not result.failed and result.rows[0].origin == "new" and overlay.child_paths()
+
+
+def test_two_setups_at_once_are_refused(place: Place) -> None:
+    with overlay.alone(), pytest.raises(MachineError, match="another process is installing"):
+        install(place.profile("fsd-beta>=1"))
+
+
 def test_uv_comes_out_of_the_wheelhouse_where_there_is_none(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     overlay.make()
     with zipfile.ZipFile(place.registry / "uv-9.9-py3-none-linux.whl", "w") as wheel:

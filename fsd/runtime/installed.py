@@ -33,7 +33,7 @@ def installed(with_overlay: bool = True) -> dict[str, Found]:
     ours = str(overlay.packages())
     machine = [path for path in sys.path if path != ours]
     found = _on(machine, False)
-    return found | _on([ours], True) if with_overlay else found
+    return found | _on(overlay.child_paths(), True) if with_overlay else found
 
 
 def provider(name: str, found: Mapping[str, Found]) -> Found | None:

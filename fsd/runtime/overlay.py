@@ -55,7 +55,7 @@ def make() -> None:
 
     nested = sys.prefix != sys.base_prefix
     try:
-        if not python().exists():
+        if not python().exists() or _unfinished().exists():
             shutil.rmtree(folder(), ignore_errors=True)
             EnvBuilder(system_site_packages=not nested, symlinks=True, with_pip=False).create(folder())
         if nested:  # a virtual environment of a virtual environment would see the packages of neither
@@ -64,6 +64,19 @@ def make() -> None:
     except OSError as fault:
         hint = "set FSD_OVERLAY to a folder on a disk with space that you may write to"
         raise MachineError(f"the overlay {folder()} cannot be made: {fault.strerror or fault}", hint) from fault
+
+
+@contextmanager
+def changing() -> Iterator[None]:
+    """While inside, and for good if it ends in an error or is killed, nobody uses the overlay: the next setup makes it anew."""
+    _unfinished().touch()
+    yield
+    _unfinished().unlink()
+
+
+def is_whole() -> bool:
+    """Whether there is an overlay and every installation into it came to its end."""
+    return packages().is_dir() and not _unfinished().exists()
 
 
 def machine_paths() -> list[str]:
@@ -79,7 +92,7 @@ def activate() -> bool:
     machine's packages, as in the children, so that what the machine has too old is found in the overlay.
     """
     path = str(packages())
-    if not packages().is_dir():
+    if not is_whole():
         return False
     if path not in sys.path:
         first = min((sys.path.index(known) for known in machine_paths()), default=len(sys.path))
@@ -90,7 +103,7 @@ def activate() -> bool:
 
 def child_paths() -> list[str]:
     """What a child's PYTHONPATH must hold, after this package and before the rest, to see the overlay."""
-    return [str(packages())] if packages().is_dir() else []
+    return [str(packages())] if is_whole() else []
 
 
 def find_uv() -> list[str]:
@@ -100,14 +113,25 @@ def find_uv() -> list[str]:
     return [sys.executable, "-m", "uv"] if find_spec("uv") else []
 
 
+def _unfinished() -> Path:
+    """A mark that lies in the overlay while something is installed into it."""
+    return folder() / "unfinished"
+
+
 @contextmanager
 def alone() -> Iterator[None]:
     """Hold the overlay's lock; MachineError if another process holds it or the folder cannot be written."""
     path = folder().with_suffix(".lock")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w") as lock:
+        lock = path.open("w")
+    except OSError as fault:
+        hint = "set FSD_OVERLAY to a folder that you may write to"
+        raise MachineError(f"the overlay cannot be made in {path.parent}: {fault.strerror}", hint) from fault
+    with lock:
+        try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            yield
-    except BlockingIOError as fault:
-        raise MachineError(f"another process is installing into {folder()}", "wait until it is done") from fault
+        except BlockingIOError as fault:
+            what = f"another process is installing into {folder()}"
+            raise MachineError(what, "wait until it is done") from fault
+        yield

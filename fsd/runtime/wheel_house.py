@@ -25,9 +25,10 @@ class Damaged(DownloadError):
     """A wheelhouse that cannot be used: the message says why."""
 
 
-def file_name(profile: str) -> str:
-    """What the wheelhouse of a profile is called on this Python and kind of machine."""
-    return f"{profile}-{sys.implementation.cache_tag}-{platform.system().lower()}-{platform.machine()}.zip"
+def path_in(root: Path, profile: str) -> Path:
+    """Where the wheelhouse of a profile lies for this Python and kind of machine; root: the folder of all sessions."""
+    kind = f"{sys.implementation.cache_tag}-{platform.system().lower()}-{platform.machine()}"
+    return root / "Fast-Dreambooth" / "wheelhouse" / f"{profile}-{kind}.zip"
 
 
 def pack(path: Path, profile: str, wheels: Iterable[Wheel]) -> int:

@@ -20,6 +20,8 @@ from fsd.runtime.wheel_files import fetch_wheels
 
 __all__ = ["PROFILES", "Profile", "SetupPlan", "SetupResult", "check", "install", "plan_setup"]
 
+_FEW = 12
+
 
 def plan_setup(profile: str, with_overlay: bool = True) -> SetupPlan:
     """What of a profile is there and what is missing, from metadata alone: no network, nothing imported or written.
@@ -120,9 +122,11 @@ def _lay_in(wheels: Sequence[Wheel]) -> None:
     folders = sorted({str(Path(wheel.where).parent) for wheel in wheels})
     sources = [part for folder in folders for part in ("--find-links", folder)]
     exact = [f"{wheel.name}=={wheel.version}" for wheel in wheels]
-    report.say(f"installing {len(wheels)} packages: {', '.join(sorted(wheel.name for wheel in wheels))}")
+    names = f": {', '.join(sorted(wheel.name for wheel in wheels))}" if len(wheels) < _FEW else ""
+    report.say(f"installing {len(wheels)} packages{names}")
     command = ["pip", "install", "--quiet", "--no-config", "--no-index", "--no-deps", "--python", str(overlay.python())]
-    uv.run("the packages cannot be installed", [*command, *sources, *exact])
+    with overlay.changing():
+        uv.run("the packages cannot be installed", [*command, *sources, *exact])
 
 
 def _new_folder(path: Path) -> Path:
