@@ -29,7 +29,7 @@ from syscalls import Call
 from fsd.data.lock_record import LOCK_NAME
 from fsd.data.session import Session, create, writing
 from fsd.errors import FsdError
-from fsd.runtime import files
+from fsd.runtime import files, safe
 from fsd.runtime.local_first import FSD_LOCAL, working
 from fsd.runtime.spool import Spool
 from fsd.runtime.spool_state import WRITTEN
@@ -73,6 +73,7 @@ def save(session: Session, step: int) -> None:
         checkpoint.prune(place, "unet", 1)
         spool = Spool(session.folder, pause=lambda _: Path(TICK).exists())
         spool.add(f"checkpoints/{saved.name}", keep=1)
+        spool.forget(CKPT)  # what is called written from here on is the new one
         with files.replacing(working(session.folder) / CKPT) as temporary:
             temporary.write_bytes(b"%d" % step * 9000)
         spool.add(CKPT)
@@ -221,19 +222,15 @@ def check(place: Place, status: int) -> list[str]:
     """What is wrong with what is on the disks; empty when the promise was kept."""
     wrong, said = [], StringIO()
     claims = place.claims.read_text().split() if place.claims.exists() else []
-    checkpoints = place.session.checkpoints
     written = [item.name for item in Spool(place.session.folder).items() if item.state == WRITTEN]
     with redirect_stdout(said):
-        newest = checkpoint.newest_checkpoint(checkpoints, "unet", print)
-        del os.environ[FSD_LOCAL]
-        alone = checkpoint.newest_checkpoint(checkpoints, "unet", print)
-        os.environ[FSD_LOCAL] = str(place.local)
+        newest, alone = newest_on(place, drive_alone=False), newest_on(place, drive_alone=True)
     if status == TRACEBACK:
         wrong.append("no clear error")
-    if newest is None or newest.step < 2 or ("checkpoint" in claims and newest.step != 3):
-        wrong.append(f"the machine goes on from {newest and newest.name}, claimed: {claims}")
-    if alone is None or alone.step < 2:
-        wrong.append(f"Drive alone has {alone and alone.name}")
+    if newest < 2 or ("checkpoint" in claims and newest != 3):
+        wrong.append(f"this machine goes on from step {newest}, claimed: {claims}")
+    if alone < 2:
+        wrong.append(f"Drive alone goes on from step {alone}")
     for name in set(written) - {CKPT}:
         try:
             checkpoint.verify_checkpoint(place.session.folder / name)
@@ -258,18 +255,31 @@ def catch_up(place: Place) -> list[str]:
     """Go on without faults, ten minutes later: what is wrong then."""
     with suppress(FileNotFoundError):  # a lock that a kill cut short is dead after a minute
         os.utime(place.session.folder / LOCK_NAME, (time.time() - 600,) * 2)
+    wrong = []
     with redirect_stdout(StringIO()):
+        spool = Spool(place.session.folder, pause=lambda _: None)
+        safe.bring(spool)
+        reached, alone = newest_on(place, drive_alone=False), newest_on(place, drive_alone=True)
+        if reached != alone:
+            wrong.append(f"Drive was brought to step {alone}, this machine is at {reached}")
         save(place.session, 4)
-        left = [item.name for item in Spool(place.session.folder).pending()]
-        del os.environ[FSD_LOCAL]
-        alone = checkpoint.newest_checkpoint(place.session.checkpoints, "unet", print)
-        os.environ[FSD_LOCAL] = str(place.local)
-    wrong = [f"{left} never came to Drive"] if left else []
+        left = [item.name for item in spool.pending()]
+        alone = newest_on(place, drive_alone=True)
+    wrong += [f"{left} never came to Drive"] if left else []
     if text_of(place.session.folder / CKPT) != "4" * 9000:
         wrong.append(f"afterwards {CKPT} is not the newest")
-    if alone is None or alone.step != 4:
-        wrong.append(f"afterwards Drive alone has {alone and alone.name}")
+    if alone != 4:
+        wrong.append(f"afterwards Drive alone is at step {alone}")
     return wrong
+
+
+def newest_on(place: Place, drive_alone: bool) -> int:
+    """The step that a process would go on from: on this machine, or on a new one, which has Drive alone; 0 for none."""
+    if drive_alone:
+        del os.environ[FSD_LOCAL]
+    found = checkpoint.newest_checkpoint(place.session.checkpoints, "unet", print)
+    os.environ[FSD_LOCAL] = str(place.local)
+    return found.step if found else 0
 
 
 def one(kind: str, point: int, start: Path) -> tuple[bool, list[str]]:

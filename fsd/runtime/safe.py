@@ -15,6 +15,7 @@ from fsd.runtime.report import human_bytes
 from fsd.runtime.spool import Spool
 from fsd.runtime.spool_state import LOCAL, WRITTEN
 
+CHECKPOINTS = "checkpoints"
 WAIT_S = 3600.0
 _LOOK_S = 5.0
 
@@ -41,12 +42,28 @@ def spooling(folder: Path) -> Iterator[Spool]:
 
 def bring(spool: Spool) -> bool:
     """Bring to Drive all that can be brought now; whether that was all. What was not is said, with where it is."""
+    pick_up(spool)
     spool.work()
     left = [item for item in spool.items() if item.state == LOCAL]
     if left:
         report.say(f"NOT YET ON DRIVE, only on this machine's disk: {', '.join(item.name for item in left)}")
         report.say(f"  because: {left[0].why or 'another process is copying'}. What to do: run fsd sync --wait")
     return not left
+
+
+def pick_up(spool: Spool) -> None:
+    """Add the newest checkpoint of each stage if a kill between its saving and its adding left it unknown."""
+    if spool.local is None:
+        return
+    newest: dict[str, tuple[int, str]] = {}
+    for path in (spool.local / CHECKPOINTS).glob("[!.]*-*"):
+        stage, _, number = path.name.rpartition("-")
+        if number.isdigit():
+            newest[stage] = max(newest.get(stage, (-1, "")), (int(number), f"{CHECKPOINTS}/{path.name}"))
+    known = {item.name for item in spool.items()}
+    for _, name in newest.values():
+        if name not in known:
+            spool.add(name)
 
 
 def as_text(spool: Spool) -> str:
@@ -63,6 +80,7 @@ def wait(spool: Spool, timeout_s: float = WAIT_S, pause: Callable[[float], objec
     MachineError naming what has not, where it is and why, after `timeout_s`; it stays on the local disk.
     """
     ends, pause = time.monotonic() + timeout_s, pause or Event().wait
+    pick_up(spool)
     spool.work()
     while left := spool.pending():
         if time.monotonic() >= ends:
