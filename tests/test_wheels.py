@@ -18,7 +18,7 @@ from tiny_wheels import tiny_installed, tiny_wheel
 from fsd.errors import DownloadError, FsdError, MachineError
 from fsd.runtime import files, overlay, requirements, uv, validate, wheel_house
 from fsd.runtime.choose import choose
-from fsd.runtime.installed import installed
+from fsd.runtime.installed import Found, installed, provider
 from fsd.runtime.locks import check_against, read_lock
 from fsd.runtime.profiles import PROFILES, Profile
 from fsd.runtime.resolve import Wheel
@@ -317,18 +317,31 @@ DAMAGE = [_flip, _cut, _exchange, _add, lambda path: path.write_bytes(b""), lamb
 
 
 @pytest.mark.parametrize("harm", DAMAGE, ids=["flip", "cut", "exchange", "add", "empty", "page"])
+def test_damage_is_found_before_anything_is_used(tmp_path: Path, harm: Callable[[Path], object]) -> None:
+    wheels, house, target = tmp_path / "wheels", tmp_path / "house.zip", tmp_path / "target"
+    paths = [tiny_wheel(wheels, name, "1.0") for name in ("fsd-beta", "fsd-gamma")]
+    rows = [Wheel("x", "1.0", one.name, str(one), one.stat().st_size, files.sha256(one)) for one in paths]
+    assert wheel_house.pack(house, "tiny", rows) == house.stat().st_size
+    target.mkdir()
+    assert [Path(row.where).read_bytes() for row in wheel_house.unpack(house, target)] == [
+        path.read_bytes() for path in paths
+    ]
+    harm(house)
+    with pytest.raises(wheel_house.Damaged, match=str(house)):
+        wheel_house.unpack(house, target)
+    assert not (tmp_path / "evil.whl").exists()
+
+
+@pytest.mark.parametrize("harm", [_flip, _cut])
 def test_a_damaged_wheelhouse_is_said_and_the_network_serves(
     house: Place, harm: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     harm(house.house)
-    with pytest.raises(wheel_house.Damaged, match=str(house.house)):
-        wheel_house.unpack(house.house, house.folder)
     monkeypatch.setenv("UV_FIND_LINKS", str(house.registry))
     result = install("tiny", house.house)
     assert result.source == "the network" and not result.failed
     said = capsys.readouterr().out
     assert f"the wheelhouse {house.house}" in said and "so it is installed from the network" in said
-    assert not (house.folder.parent / "evil.whl").exists()
 
 
 def test_a_wheelhouse_for_another_machine_is_said_and_the_network_serves(
@@ -369,6 +382,29 @@ def test_a_lock_has_hashes_in_range_and_no_host(path: Path) -> None:
     for need in PROFILES[path.stem.split("-")[0]].parsed():
         if need.name in lock:
             assert requirements.in_range(lock[need.name][0], need.range), need
+
+
+@pytest.mark.parametrize("python", ["3.12", "3.13"])
+@pytest.mark.parametrize("profile", PROFILES)
+def test_on_colab_all_but_a_few_wheels_is_there(profile: str, python: str) -> None:
+    lines = (LOCKS / f"colab-{python}.in").read_text(encoding="utf-8").splitlines()
+    pins = (line.split("==") for line in lines if "==" in line)
+    image = {name: Found(name, version, False, ()) for name, version in ((requirements.normal(n), v) for n, v in pins)}
+    lacking = {need.name for need in PROFILES[profile].parsed() if provider(need.name, image) is None}
+    there = {need for need in PROFILES[profile].parsed() if need.name not in lacking}
+    assert all(requirements.in_range(provider(need.name, image).version, need.range) for need in there)
+    assert set(read_lock(LOCKS / f"{profile}-colab-{python}.txt")) == lacking | {"uv"} and len(lacking) <= 4
+
+
+def test_uv_runs_without_what_an_image_sets_for_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("UV_SYSTEM_PYTHON", "UV_CONSTRAINT", "UV_CACHE_DIR", "UV_INDEX_URL", "PYTHONPATH"):
+        monkeypatch.setenv(name, "x")
+    kept = set(uv._environment())
+    assert {"UV_CACHE_DIR", "UV_INDEX_URL", "PATH"} <= kept
+    assert not kept & {"UV_SYSTEM_PYTHON", "UV_CONSTRAINT", "PYTHONPATH"}
+    assert uv._why("error: it failed\n  cause: no answer from https://me:secret@host/simple\n") == (
+        "no answer from https://host/simple"
+    )
 
 
 def test_the_locks_travel_with_the_package() -> None:

@@ -8,9 +8,12 @@ import time
 import urllib.request
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from http.client import HTTPException
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 from fsd.errors import DownloadError
 from fsd.runtime import report
@@ -26,13 +29,21 @@ def fetch_wheels(wheels: Sequence[Wheel], folder: Path) -> list[Wheel]:
     """The wheels as files in a folder; DownloadError that names the first that cannot be had or is not what it must be."""
     total = sum(wheel.size_bytes for wheel in wheels)
     turn = threading.Lock()
-    with report.progress("packages", total or None, unit="B") as bar, ThreadPoolExecutor(_AT_ONCE) as pool:
+    with _bar(total) as bar, ThreadPoolExecutor(_AT_ONCE) as pool:
 
         def moved(size_bytes: int) -> None:
             with turn:
                 bar.update(size_bytes)
 
         return list(pool.map(lambda wheel: _fetched(wheel, folder, moved), wheels))
+
+
+def _bar(total: int) -> Any:
+    """A bar of bytes; where tqdm itself is still to come, something that takes its calls."""
+    try:
+        return report.progress("packages", total or None, unit="B")
+    except ModuleNotFoundError:
+        return nullcontext(SimpleNamespace(update=lambda size_bytes: None))
 
 
 def _fetched(wheel: Wheel, folder: Path, moved: Callable[[int], None]) -> Wheel:
