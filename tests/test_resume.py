@@ -73,7 +73,7 @@ def test_three_kills_one_of_them_during_a_save_end_with_the_same_bits(trained: t
     whole, killed = trained
     kill_at(killed, "fsd.train.batch:Batches.at", 4, "text_encoder")
     assert train(killed, "text_encoder")["from_step"] == 2
-    kill_at(killed, "fsd.weights.checkpoint:_rename_over", 2, "unet")
+    kill_at(killed, "fsd.weights.checkpoint:rename_over", 2, "unet")
     assert [folder.name for folder in killed.checkpoints.glob("unet-*")] == ["unet-000002"]
     kill_at(killed, "fsd.weights.checkpoint:prune", 2, "unet")
     assert train(killed, "unet")["from_step"] == 6

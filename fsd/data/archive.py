@@ -15,6 +15,7 @@ from fsd.data.lock_record import LOCK_NAME
 from fsd.data.names import user_path
 from fsd.errors import MachineError, SessionError
 from fsd.runtime.files import replacing
+from fsd.runtime.local_first import forget
 
 __all__ = ["export_session", "import_session", "remove_session"]
 
@@ -55,6 +56,7 @@ def remove_session(session: Session) -> Path:
         target = next(bin_folder / name for name in names if not (bin_folder / name).exists())
         (session.folder / LOCK_NAME).unlink(missing_ok=True)
         os.replace(session.folder, target)
+        forget(session.folder)
     return target
 
 

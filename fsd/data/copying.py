@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from fsd.data.lock_record import LOCK_NAME
 from fsd.data.names import is_silent
 from fsd.errors import MachineError
-from fsd.runtime.files import files_under, sync, temporary_beside
+from fsd.runtime.files import files_under, make_folder, sync, temporary_beside
 
 LEFT_OUT = {"cache"}
 
@@ -54,7 +54,7 @@ def moved(moves: list[tuple[Path, Path]]) -> None:
 @contextmanager
 def becoming(target: Path) -> Iterator[Path]:
     """A temporary folder that becomes `target` on a clean exit, and otherwise is gone."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     stage = temporary_beside(target)
     stage.mkdir()
     try:

@@ -14,6 +14,7 @@ from fsd.data.prompt import caption_file
 from fsd.errors import FsdError
 from fsd.recipe import Recipe
 from fsd.runtime.files import size_bytes
+from fsd.runtime.local_first import twin
 from fsd.runtime.report import human_bytes
 
 STAGES = ("text_encoder", "unet")
@@ -84,7 +85,9 @@ def _captioned(session: Session) -> list[Path]:
 def _checkpoints(session: Session, stage: str) -> list[dict[str, Any]]:
     """The stage's checkpoints by step: {folder, step, done}; one whose checkpoint.json cannot be read is left out."""
     found = []
-    for folder in sorted(session.checkpoints.glob(f"{stage}-*")):
+    local = twin(session.checkpoints)
+    there = {path.name: path for place in (session.checkpoints, local) if place for path in place.glob(f"{stage}-*")}
+    for folder in there.values():
         record = _record(folder) if re.fullmatch(rf"{stage}-\d{{6,}}", folder.name) else None
         if record and record.get("stage") == stage and type(record.get("step")) is int:
             found.append({"folder": folder.name, "step": record["step"], "done": record.get("done") is True})

@@ -16,8 +16,9 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any, Protocol
 
-from fsd.data.lock_record import LOCK_NAME, ends, is_dead, is_own, own_record, read
+from fsd.data.lock_record import LOCK_NAME, ends, holder, is_dead, is_own, own_record, read
 from fsd.errors import MachineError, SessionError
+from fsd.runtime import report
 
 TOUCH_SECONDS = 60.0
 
@@ -55,16 +56,17 @@ def _locked(path: Path) -> Iterator[None]:
     except OSError as fault:
         told = f"session {path.parent.name!r} cannot be written to: {fault.strerror or fault}"
         raise MachineError(told, f"free some space, or check the permissions of {path.parent}") from None
+    _held.add(path)
     done = Event()
     Thread(target=_keep_touching, args=(path, done), daemon=True).start()
-    _held.add(path)
     try:
         yield
     finally:
         _held.discard(path)
         done.set()
-        if is_own(path):
-            path.unlink(missing_ok=True)
+        with suppress(OSError):  # a Drive that is away keeps the lock, which is dead by its age when it is back
+            if is_own(path):
+                path.unlink(missing_ok=True)
 
 
 def _acquire(path: Path) -> None:
@@ -74,9 +76,10 @@ def _acquire(path: Path) -> None:
         record = read(path)
         if record is None:
             continue
-        if not is_dead(record):
+        if not is_dead(record) and not is_own(path):  # our own: of a time when Drive was away as we let go of it
             raise _busy(path, record)
-        _set_aside(path, record)
+        if _set_aside(path, record):
+            report.say(f"taking over session {path.parent.name!r}: {_who(record)}, which wrote it, is gone")
     raise SessionError(f"{path.parent.name} is being opened by several processes at once", "try again")
 
 
@@ -93,32 +96,41 @@ def _create(path: Path) -> bool:
 
 
 def _keep_touching(path: Path, done: Event) -> None:
+    """Touch the lock; where Drive shows one machine's lock to another too late, both may write: that is said once."""
+    said = False
     while not done.wait(TOUCH_SECONDS):
         with suppress(OSError):  # Drive may be away for a while
             if is_own(path):
                 os.utime(path)
+            elif not said and (other := holder(path.parent)):
+                said = True
+                report.say(f"SESSION {path.parent.name!r} IS NOW ALSO WRITTEN by {_who(other)}: stop one of the two")
 
 
-def _set_aside(path: Path, seen: dict[str, Any]) -> None:
-    """Remove the lock just read; if another process took it over or touched it meanwhile, give it back."""
+def _set_aside(path: Path, seen: dict[str, Any]) -> bool:
+    """Remove the lock just read; if another process took it over or touched it meanwhile, give it back (False)."""
     aside = path.with_name(f"{path.name}.partial-{uuid.uuid4().hex[:8]}")
     try:
         os.rename(path, aside)
     except FileNotFoundError:
-        return
+        return False
     if read(aside) != seen and not path.exists():
         os.rename(aside, path)
-    else:
-        aside.unlink()
+        return False
+    aside.unlink()
+    return True
 
 
 def _busy(path: Path, record: dict[str, Any]) -> SessionError:
-    who = f"process {record.get('pid', '?')} on {record.get('host', 'an unknown host')}"
     end = ends(record)
     return SessionError(
-        f"session {path.parent.name!r} is being written by {who} since {record.get('since', 'an unknown time')}",
+        f"session {path.parent.name!r} is being written by {_who(record)} since {record.get('since', 'an unknown time')}",
         "wait for it or stop it" + (f"; if it is gone, run this again after {_clock(end)}" if end < math.inf else ""),
     )
+
+
+def _who(record: dict[str, Any]) -> str:
+    return f"process {record.get('pid', '?')} on {record.get('host', 'an unknown host')}"
 
 
 def _clock(moment: float) -> str:

@@ -17,8 +17,8 @@ PHOTO_SUFFIXES = {
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".avif", ".avifs", ".bmp", ".dib"),
     *(".tif", ".tiff", ".heic", ".heics", ".heif", ".heifs", ".hif"),
 }
-SILENT = frozenset({".ds_store", "thumbs.db", "desktop.ini", ".ipynb_checkpoints", "__macosx"})
-"""What operating systems and notebooks leave in folders: passed over without a word."""
+SILENT = frozenset({".ds_store", "thumbs.db", "desktop.ini", ".ipynb_checkpoints", "__macosx", ".fsd-heartbeat"})
+"""What operating systems, notebooks and `runtime.heartbeat` leave in folders: passed over without a word."""
 
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])", re.IGNORECASE)
 _HINT = "use letters, digits, spaces, '-' and '_', for example 'my-dog'"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import io
-import os
 import tempfile
 import threading
 from contextlib import redirect_stdout
@@ -15,17 +14,7 @@ from fsd.runtime import report
 
 MOUNT_POINT = Path("/content/drive")
 _PAGE_S = 20
-_LOCAL_FOLDER = "set FSD_HOME to a folder to work without Drive (what is there is lost when Colab disconnects)"
-_REMEDIES = {
-    "already contain files": "files were written there before Drive was mounted: move that folder away and run again",
-    "credential propagation": "run the cell again, allow pop-ups, and allow the access for the account you use in Colab",
-    "timeout": "run the cell again: Drive is slow at first when its top folder holds many files",
-    "domain policy": f"your organisation forbids it: use another account, or {_LOCAL_FOLDER}",
-    "unsupported": f"this is not an ordinary Colab notebook: {_LOCAL_FOLDER}",
-    "not supported": f"this is not an ordinary Colab notebook: {_LOCAL_FOLDER}",
-    "has no attribute": "only a notebook cell can mount Drive: run the cell 'Open session', then this command again",
-}
-"""What to do, by a part of what google.colab.drive says."""
+_DRIVE_SCOPE = "https://www.googleapis.com/auth/drive.metadata.readonly"
 
 
 def in_colab() -> bool:
@@ -37,10 +26,10 @@ def in_colab() -> bool:
 
 
 def home() -> Path:
-    """Where sessions are kept: FSD_HOME if set, My Drive (mounted first) on Colab, the current folder elsewhere."""
-    if chosen := os.environ.get("FSD_HOME"):
-        return Path(chosen)
-    return _mount_drive() if in_colab() else Path.cwd()
+    """Where sessions are kept: see `drive.home`."""
+    from fsd.runtime import drive  # which builds on this file
+
+    return drive.home()
 
 
 def upload_photos() -> dict[str, bytes]:
@@ -56,7 +45,7 @@ def upload_photos() -> dict[str, bytes]:
             uploaded = files.upload(folder)
     except Exception as fault:  # Colab's MessageError; TypeError and AttributeError where no browser answers
         hint = "run the cell again in the open notebook, or put the photos on Drive and name their folder"
-        raise MachineError(f"the photos could not be uploaded: {_first_line(fault)}", hint) from fault
+        raise MachineError(f"the photos could not be uploaded: {first_line(fault)}", hint) from fault
     if not uploaded:
         raise SessionError("no photo was uploaded", "run the cell again and choose some files")
     return {Path(name).name: content for name, content in uploaded.items()}
@@ -92,41 +81,46 @@ def proxied_url(port: int) -> str:
     try:
         url = output.eval_js(f"google.colab.kernel.proxyPort({port:d})", timeout_sec=_PAGE_S)
     except Exception as fault:  # Colab's MessageError; TypeError and AttributeError where no browser answers
-        raise MachineError(f"Colab gives no address for port {port}: {_first_line(fault)}", hint) from fault
+        raise MachineError(f"Colab gives no address for port {port}: {first_line(fault)}", hint) from fault
     if not isinstance(url, str) or not url.startswith("https://"):
         raise MachineError(f"Colab gives no address for port {port}: the notebook's page does not answer", hint)
     return url.rstrip("/")
 
 
-def _mount_drive() -> Path:
-    """My Drive's folder, mounted if it is not, and again if its connection is lost; MachineError when it cannot be."""
-    drive_root = MOUNT_POINT / "MyDrive"
-    try:
-        drive_root.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        report.say("Google asks you to let this notebook use your Drive: sessions are kept there")
-        _mount(force=False)
-    except OSError:  # "Transport endpoint is not connected": Drive's process has died, as it does after some hours
-        report.say("the connection to Google Drive was lost; mounting it again")
-        _mount(force=True)
-    if not drive_root.is_dir():
-        raise MachineError(
-            f"Google Drive is mounted but {drive_root} is not there", "restart the runtime and try again"
-        )
-    return drive_root
-
-
-def _mount(force: bool) -> None:
+def mount_drive(mount_point: Path, force: bool) -> None:
+    """Mount Drive for writing; raises what Colab raises: MessageError, ValueError, NotImplementedError, pexpect's."""
     from google.colab import drive
 
-    try:
-        drive.mount(str(MOUNT_POINT), force_remount=force)
-    except Exception as fault:  # Colab's MessageError, ValueError, NotImplementedError and pexpect's errors
-        said = _first_line(fault)
-        otherwise = f"run the cell again and allow the access, or {_LOCAL_FOLDER}"
-        hint = next((remedy for part, remedy in _REMEDIES.items() if part in said.lower()), otherwise)
-        raise MachineError(f"Google Drive could not be mounted at {MOUNT_POINT}: {said}", hint) from fault
+    drive.mount(str(mount_point), force_remount=force)
 
 
-def _first_line(fault: Exception) -> str:
+def flush_drive() -> None:
+    """Have everything written to Drive sent to Google, and unmount it; ValueError when that fails."""
+    from google.colab import drive
+
+    drive.flush_and_unmount()
+
+
+def end_runtime() -> None:
+    """Give this runtime back to Colab: all that is only on its disk is lost."""
+    from google.colab import runtime
+
+    runtime.unassign()
+
+
+def drive_token() -> str:
+    """A token with which the Drive API tells what it holds; asks the user in the browser. Colab's errors as they are."""
+    from google.colab import auth
+
+    auth.authenticate_user()
+    import google.auth
+    from google.auth.transport.requests import Request
+
+    credentials, _ = google.auth.default(scopes=[_DRIVE_SCOPE])
+    credentials.refresh(Request())
+    return str(credentials.token)
+
+
+def first_line(fault: Exception) -> str:
+    """What an error says, in one line."""
     return str(fault).partition("\n")[0] or type(fault).__name__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -13,7 +14,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from fsd.errors import MachineError
+from fsd.runtime import colab
+
 TEMPORARY_MARK = ".partial-"
+WRITES = 3
+LOOK_AGAIN_S = (0.0, 0.2, 1.0)
 
 
 def sha256(path: Path) -> str:
@@ -32,10 +38,23 @@ def is_temporary(path: Path) -> bool:
     return path.name.startswith(".") and TEMPORARY_MARK in path.name
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it; MachineError where Drive should be mounted and is not.
+
+    A folder made there would be lost with the machine, and Colab mounts Drive over none that holds something.
+    """
+    mount_point = colab.MOUNT_POINT
+    if folder.is_relative_to(mount_point):
+        inner = folder.relative_to(mount_point).parts
+        if not inner or not (mount_point / inner[0]).is_dir():
+            raise MachineError(f"Google Drive is not mounted at {mount_point}", "run the cell 'Open session' first")
+    folder.mkdir(parents=True, exist_ok=True)
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary file name; on a clean exit its synced content takes the name `path`, otherwise nothing changes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = temporary_beside(path)
     try:
         yield temporary
@@ -47,9 +66,17 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write `content` to `path` whole or not at all."""
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)
+    """Write `content` to `path` whole or not at all, and read it back; OSError when it does not come back as written.
+
+    Drive has been seen to empty a file when it is renamed, and to show it late: it is looked for again, then written
+    again.
+    """
+    for _ in range(WRITES):
+        with replacing(path) as temporary:
+            temporary.write_bytes(content)
+        if _comes_back(path, content):
+            return
+    raise OSError(errno.EIO, "what was written does not come back", str(path))
 
 
 def write_text(path: Path, content: str) -> None:
@@ -69,6 +96,14 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _comes_back(path: Path, content: bytes) -> bool:
+    for pause_s in LOOK_AGAIN_S:
+        time.sleep(pause_s)
+        with suppress(FileNotFoundError):
+            return path.read_bytes() == content
+    return False
 
 
 def files_under(folder: Path) -> list[Path]:

@@ -1,5 +1,6 @@
 """Training checkpoints: folders that are whole or not there, verified before they are trusted.
 
+Those of a session on Drive lie in two places, on the local disk first (see `local_first`); readers look in both.
 CHECKPOINTS/STAGE-000500/ holds checkpoint.json (written last), the trained parts in Diffusers layout (fp32) and
 optimizer.safetensors. checkpoint.json lists every file with its size and SHA-256.
 """
@@ -7,7 +8,6 @@ optimizer.safetensors. checkpoint.json lists every file with its size and SHA-25
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Callable
@@ -17,8 +17,9 @@ from typing import Any
 
 from fsd.errors import MachineError, WeightsError
 from fsd.runtime import files
+from fsd.runtime.local_first import twin
+from fsd.weights.sealing import MANIFEST, discard, rename_over, seal
 
-MANIFEST = "checkpoint.json"
 STAGES = {"text_encoder": "text encoder", "unet": "UNet"}
 """The stages in order, with their names for people."""
 _NAME = re.compile(r"(text_encoder|unet)-(\d{6,})")
@@ -51,15 +52,15 @@ def save_checkpoint(
 
     Raises MachineError when the disk is full or does not return what was written; older checkpoints are untouched.
     """
-    checkpoints.mkdir(parents=True, exist_ok=True)
+    files.make_folder(checkpoints)
     files.clear_temporary(checkpoints)
     final = checkpoints / checkpoint_name(stage, step)
     temporary = files.temporary_beside(final)
     temporary.mkdir()
     try:
         write(temporary)
-        _seal(temporary, {"format": 1, "stage": stage, "step": step, "done": done, "facts": facts})
-        _rename_over(temporary, final)
+        seal(temporary, {"format": 1, "stage": stage, "step": step, "done": done, "facts": facts})
+        rename_over(temporary, final)
         return verify_checkpoint(final)
     except OSError as fault:
         raise MachineError(
@@ -88,22 +89,48 @@ def verify_checkpoint(folder: Path) -> Checkpoint:
 
 
 def list_checkpoints(checkpoints: Path, stage: str) -> list[Path]:
-    """The folders that carry a checkpoint's name, oldest step first; their content is not looked at."""
-    if not checkpoints.is_dir():
-        return []
-    named = [(match, folder) for folder in checkpoints.iterdir() if (match := _NAME.fullmatch(folder.name))]
-    return [folder for match, folder in sorted(named, key=lambda pair: int(pair[0][2])) if match[1] == stage]
+    """The folders that carry a checkpoint's name, oldest step first; their content is not looked at.
+
+    One a name: the local one where it is both on the local disk and on Drive.
+    """
+    found = {folder.name: folder for place in _places(checkpoints) for folder in _named(place, stage)}
+    return sorted(found.values(), key=_step)
 
 
 def newest_checkpoint(checkpoints: Path, stage: str, say: Callable[[str], None]) -> Checkpoint | None:
-    """The newest checkpoint of a stage that is whole, or None; each damaged one passed over is said."""
-    left = list_checkpoints(checkpoints, stage)
+    """The newest checkpoint of a stage that is whole, or None; each damaged one passed over is said.
+
+    Where it is both on the local disk and on Drive, one whole copy is enough.
+    """
+    return _newest_of([folder for place in _places(checkpoints) for folder in _named(place, stage)], say)
+
+
+def _newest_of(left: list[Path], say: Callable[[str], None]) -> Checkpoint | None:
+    left = sorted(left, key=_step)  # which keeps the order of places within a step: the local one is tried first
     while left:
         try:
             return verify_checkpoint(left.pop())
         except WeightsError as fault:
             say(f"{fault.message}; " + (f"going back to {left[-1].name}" if left else "there is none before it"))
     return None
+
+
+def _places(checkpoints: Path) -> list[Path]:
+    """Where checkpoints lie: the folder itself, then its local twin if it has one."""
+    local = twin(checkpoints)
+    return [checkpoints, local] if local else [checkpoints]
+
+
+def _named(place: Path, stage: str) -> list[Path]:
+    """The folders in one place that carry the name of a checkpoint of a stage, oldest step first."""
+    if not place.is_dir():
+        return []
+    named = [folder for folder in place.iterdir() if (match := _NAME.fullmatch(folder.name)) and match[1] == stage]
+    return sorted(named, key=_step)
+
+
+def _step(folder: Path) -> int:
+    return int(folder.name.rpartition("-")[2])
 
 
 def is_done(checkpoints: Path, stage: str) -> bool:
@@ -116,31 +143,35 @@ def is_done(checkpoints: Path, stage: str) -> bool:
     return False
 
 
+def superseded(checkpoints: Path, stage: str, say: Callable[[str], None]) -> tuple[Checkpoint | None, list[Path]]:
+    """The newest whole checkpoint of a stage in this one place, and the folders of all others, which can go."""
+    there = _named(checkpoints, stage)
+    newest = _newest_of(there, say)
+    return newest, [folder for folder in there if newest and folder != newest.folder]
+
+
 def keep_newest(checkpoints: Path, stage: str, say: Callable[[str], None]) -> int:
     """Delete all checkpoints of a stage but the newest whole one, and its optimizer state if it is the last step.
 
     What interrupted saves left goes too. Returns the bytes freed.
     """
     freed = files.clear_temporary(checkpoints)
-    newest = newest_checkpoint(checkpoints, stage, say)
-    if newest is None:
-        return freed
-    gone = [folder for folder in list_checkpoints(checkpoints, stage) if folder != newest.folder]
+    newest, gone = superseded(checkpoints, stage, say)
     freed += sum(files.size_bytes(folder) for folder in gone)
     for folder in gone:
-        _discard(folder)
-    return freed + (_drop_optimizer(newest) if newest.done else 0)
+        discard(folder)
+    return freed + (drop_optimizer(newest) if newest and newest.done else 0)
 
 
 def prune(checkpoints: Path, stage: str, keep: int) -> list[str]:
-    """Delete all but the newest `keep` checkpoints of a stage; return the deleted names."""
-    gone = list_checkpoints(checkpoints, stage)[:-keep]
+    """Delete all but the newest `keep` checkpoints of a stage in this one place; return the deleted names."""
+    gone = _named(checkpoints, stage)[:-keep]
     for folder in gone:
-        _discard(folder)
+        discard(folder)
     return [folder.name for folder in gone]
 
 
-def _drop_optimizer(checkpoint: Checkpoint) -> int:
+def drop_optimizer(checkpoint: Checkpoint) -> int:
     """Delete a checkpoint's optimizer state, keeping its weights; return the bytes freed."""
     state = checkpoint.folder / "optimizer.safetensors"
     if not state.exists():
@@ -151,33 +182,3 @@ def _drop_optimizer(checkpoint: Checkpoint) -> int:
     files.write_json(checkpoint.folder / MANIFEST, manifest)  # first: a crash here leaves an unlisted file, no damage
     state.unlink()
     return freed
-
-
-def _seal(folder: Path, manifest: dict[str, Any]) -> None:
-    """Put every file on the disk, then write the manifest that lists them."""
-    listed = {}
-    for file in files.files_under(folder):
-        files.sync(file)
-        listed[str(file.relative_to(folder))] = {"size_bytes": file.stat().st_size, "sha256": files.sha256(file)}
-    for inner in {file.parent for file in files.files_under(folder)}:
-        files.sync(inner)
-    files.write_json(folder / MANIFEST, manifest | {"files": listed})
-
-
-def _rename_over(temporary: Path, final: Path) -> None:
-    """Give `temporary` the name `final`; what had that name (a damaged or forked checkpoint) goes only then."""
-    old = None
-    if final.exists():
-        old = files.temporary_beside(final)
-        final.rename(old)
-    temporary.rename(final)
-    files.sync(final.parent)
-    if old:
-        shutil.rmtree(old)
-
-
-def _discard(folder: Path) -> None:
-    """Delete a folder so that a crash in the middle leaves nothing under its name."""
-    doomed = files.temporary_beside(folder)
-    os.rename(folder, doomed)
-    shutil.rmtree(doomed)

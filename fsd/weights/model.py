@@ -64,8 +64,8 @@ def stage_checkpoint(
 ) -> Checkpoint | None:
     """The checkpoint that a stage adds to the model in the folder `base`; None where it adds nothing. As `trained_model`."""
     there = list_checkpoints(checkpoints, stage)
-    if checkpoints / named in there:
-        found: Checkpoint | None = verify_checkpoint(checkpoints / named)
+    if asked := [folder for folder in there if folder.name == named]:
+        found: Checkpoint | None = verify_checkpoint(asked[0])
     elif there and getattr(recipe, stage).steps:
         found = newest_checkpoint(checkpoints, stage, say)
     else:

@@ -4,7 +4,7 @@ Put the folder above `google/` on PYTHONPATH. What the browser would answer is i
 googlecolab/colabtools at 3c07d77; the names in the real package's `__all__` that fsd does not use are left out.
 """
 
-from google.colab import drive, files, output, runtime, userdata
+from google.colab import auth, drive, files, output, runtime, userdata
 
-__all__ = ["drive", "files", "output", "runtime", "userdata"]
+__all__ = ["auth", "drive", "files", "output", "runtime", "userdata"]
 __version__ = "0.0.1a2"

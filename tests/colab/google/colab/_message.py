@@ -2,6 +2,7 @@
 
 import os
 import re
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ replies: dict[str, Any] = {
 
 def blocking_request(request_type: str, request: Any = "", timeout_sec: float | None = 5, parent: Any = None) -> Any:
     """The reply of the browser; None when it does not answer in time."""
+    if threading.current_thread() is not threading.main_thread():
+        raise AssertionError(f"{request_type} was asked from a background thread: the real module would never return")
     reply = replies[request_type]
     if isinstance(reply, BaseException):
         raise reply

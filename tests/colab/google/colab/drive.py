@@ -9,6 +9,8 @@ __all__ = ["flush_and_unmount", "mount"]
 
 fault = ""
 """What the drive process says when it fails, such as "mount failed"; empty when it works."""
+hostname = "stand-in"
+"""What /var/colab/hostname holds; empty where the machine is none of Colab's, such as a local runtime."""
 _mounted: set[str] = set()
 
 
@@ -16,6 +18,8 @@ def mount(mountpoint, force_remount=False, timeout_ms=120000, readonly=False):
     """Mount your Google Drive at the specified mountpoint path."""
     if " " in mountpoint:
         raise ValueError("Mountpoint must not contain a space.")
+    if not hostname:
+        raise NotImplementedError("Mounting drive is unsupported in this environment.")
     if os.environ.get("VERTEX_PRODUCT") == "COLAB_ENTERPRISE":
         raise NotImplementedError("google.colab.drive.mount is not supported in Colab Enterprise.")
     _message.blocking_request("request_auth", {"authType": "dfs_ephemeral"}, int(timeout_ms / 1000))
@@ -30,7 +34,9 @@ def mount(mountpoint, force_remount=False, timeout_ms=120000, readonly=False):
         _check(folder)
     if fault:
         raise ValueError(fault)
-    (folder / "MyDrive").mkdir(parents=True, exist_ok=True)
+    for top in ("MyDrive", "Shareddrives"):
+        (folder / top).mkdir(parents=True, exist_ok=True)
+        (folder / top).chmod(0o555 if readonly else 0o755)
     _mounted.add(mountpoint)
     print(f"Mounted at {mountpoint}")
 

@@ -1,0 +1,82 @@
+"""Which wheels a profile still needs: first as locked, then as fits all that is there, then with other versions beside it."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fsd.errors import MachineError
+from fsd.runtime import uv
+from fsd.runtime.installed import Found, provider
+from fsd.runtime.locks import check_against, lock_for
+from fsd.runtime.profiles import Profile
+from fsd.runtime.resolve import Wheel, resolve
+from fsd.runtime.uv import UvFailed
+
+
+@dataclass(frozen=True)
+class SetupPlan:
+    """What a profile finds. reused: name -> version there; missing: lines to install; outdated: name -> version there."""
+
+    profile: Profile
+    reused: dict[str, str]
+    missing: tuple[str, ...]
+    outdated: dict[str, str]
+    found: dict[str, Found] = field(repr=False, compare=False)
+
+
+def choose(plan: SetupPlan, wheels: Path | None = None) -> list[Wheel]:
+    """The wheels to install. wheels: a folder to choose from instead of the registry.
+
+    What the machine has of a profile's own requirements, in range, stays in any case; all else that is there stays
+    unless nothing can be found that fits it. MachineError with the resolver's reason when nothing fits this machine.
+    """
+    wanted, outdated = _wanted(plan), _names(plan.outdated, plan)
+    lock = {} if wheels else lock_for(plan.profile.name)
+    pins = [f"{name}=={version}" for name, (version, _) in lock.items() if provider(name, plan.found) is None]
+    loose = set(plan.found) - _names(plan.reused, plan)
+    ways: list[Callable[[], list[Wheel]]] = [
+        lambda: resolve(wanted, plan.found, outdated, pins=pins, wheels=wheels),
+        lambda: resolve(wanted, plan.found, outdated, wheels=wheels),
+        lambda: resolve(wanted, plan.found, loose, wheels=wheels),
+    ]
+    chosen = _first(ways[0 if pins else 1 :], plan)
+    check_against(lock, chosen)
+    return chosen
+
+
+def _wanted(plan: SetupPlan) -> list[str]:
+    """The lines that the resolver gets: the profile's, by the names that are there, what else is missing, and uv."""
+    lines = []
+    for need in plan.profile.parsed():
+        there = provider(need.name, plan.found) if need.name in plan.reused else None
+        lines.append(f"{there.name if there else need.name}{need.range}")
+    if not shutil.which("uv"):
+        lines.append(uv.WANTED)  # for the next session, which may have nothing but a wheelhouse
+    return list(dict.fromkeys([*lines, *plan.missing]))
+
+
+def _names(needs: Iterable[str], plan: SetupPlan) -> set[str]:
+    """The distributions that are there for some requirements, by their own names."""
+    return {there.name for name in needs if (there := provider(name, plan.found))}
+
+
+def _first(ways: Iterable[Callable[[], list[Wheel]]], plan: SetupPlan) -> list[Wheel]:
+    """What the first way that has a solution gives; when none has, MachineError with the explanation of the last."""
+    why = ""
+    for way in ways:
+        try:
+            return way()
+        except UvFailed as fault:
+            if not fault.why.startswith("Because"):  # the network, the disk: another way would fail alike
+                raise
+            why = fault.why
+    here = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}"
+    torch = f", torch {plan.reused['torch']}" if "torch" in plan.reused else ""
+    what = f"no set of packages for {plan.profile.name} fits this machine ({here}{torch}): {why}"
+    raise MachineError(
+        what, "choose a runtime with Python 3.11 to 3.13 on 64-bit Linux, or install the named one yourself"
+    )

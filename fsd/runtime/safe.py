@@ -1,0 +1,125 @@
+"""Waiting until everything is as safe as it can be made here, and only then giving the machine back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event
+
+from fsd.errors import MachineError
+from fsd.runtime import colab, drive, report
+from fsd.runtime.google_drive import GoogleDrive
+from fsd.runtime.report import human_bytes
+from fsd.runtime.spool import Spool
+from fsd.runtime.spool_state import LOCAL, WRITTEN
+
+CHECKPOINTS = "checkpoints"
+WAIT_S = 3600.0
+_LOOK_S = 5.0
+
+
+def spool_of(folder: Path, ask_google: bool = False) -> Spool:
+    """The spool of a session's folder for a verb: it mounts a dead Drive again, which only a notebook's cell can.
+
+    ask_google: have the Drive API confirm what arrived, for which Colab asks the user.
+    """
+    confirm = GoogleDrive().has if ask_google and drive.on_drive(folder) else None
+    return Spool(folder, confirm, drive.mount if drive.on_drive(folder) and colab.in_colab() else None)
+
+
+@contextmanager
+def spooling(folder: Path) -> Iterator[Spool]:
+    """Bring to Drive in the background what is added while a stage runs, and the rest when it ends, however it ends."""
+    spool = Spool(folder).start()
+    try:
+        yield spool
+    finally:
+        spool.stop()
+        bring(spool)
+
+
+def bring(spool: Spool) -> bool:
+    """Bring to Drive all that can be brought now; whether that was all. What was not is said, with where it is."""
+    pick_up(spool)
+    spool.work()
+    left = [item for item in spool.items() if item.state == LOCAL]
+    if left:
+        report.say(f"NOT YET ON DRIVE, only on this machine's disk: {', '.join(item.name for item in left)}")
+        report.say(f"  because: {left[0].why or 'another process is copying'}. What to do: run fsd sync --wait")
+    return not left
+
+
+def pick_up(spool: Spool) -> None:
+    """Add the newest checkpoint of each stage if a kill between its saving and its adding left it unknown."""
+    if spool.local is None:
+        return
+    newest: dict[str, tuple[int, str]] = {}
+    for path in (spool.local / CHECKPOINTS).glob("[!.]*-*"):
+        stage, _, number = path.name.rpartition("-")
+        if number.isdigit():
+            newest[stage] = max(newest.get(stage, (-1, "")), (int(number), f"{CHECKPOINTS}/{path.name}"))
+    known = {item.name for item in spool.items()}
+    for _, name in newest.values():
+        if name not in known:
+            spool.add(name)
+
+
+def as_text(spool: Spool) -> str:
+    """The state of everything on its way, as a table; what is left to do and why."""
+    rows = [[item.name, human_bytes(item.size_bytes), item.state, item.why] for item in spool.items()]
+    if not rows:
+        return "nothing is on its way to Drive"
+    return report.table(rows, ["what", "size", "state", "why not further"])
+
+
+def wait(spool: Spool, timeout_s: float = WAIT_S, pause: Callable[[float], object] | None = None) -> str:
+    """Work until everything has reached the highest state there is; return that state.
+
+    MachineError naming what has not, where it is and why, after `timeout_s`; it stays on the local disk.
+    """
+    ends, pause = time.monotonic() + timeout_s, pause or Event().wait
+    pick_up(spool)
+    spool.work()
+    while left := spool.pending():
+        if time.monotonic() >= ends:
+            first = left[0]
+            told = (
+                f"{len(left)} of {len(spool.items())} are not yet {spool.highest}, such as {first.name}: {first.state}"
+            )
+            hint = "run fsd sync --wait again; until then do not end this machine, the only copy may be on its disk"
+            raise MachineError(f"{told} ({first.why or 'its turn has not come'})", hint)
+        pause(_LOOK_S)
+        spool.work()
+    return spool.highest
+
+
+def disconnect(
+    spool: Spool,
+    timeout_s: float = WAIT_S,
+    flush: Callable[[], None] = colab.flush_drive,
+    end: Callable[[], None] = colab.end_runtime,
+) -> None:
+    """Give the machine back to Colab, once everything has the highest state there is; never before.
+
+    Where Google does not confirm, Drive is first told to send everything and unmounted. MachineError, with the machine
+    still there, when something does not get so far.
+    """
+    if spool.local is None:
+        raise MachineError(
+            f"{spool.target} is on this machine's disk and would be lost", "export the session first, or use Drive"
+        )
+    reached = wait(spool, timeout_s)
+    if reached == WRITTEN:
+        try:
+            flush()
+        except Exception as fault:  # ValueError, or pexpect's
+            told = f"Drive could not send everything to Google: {colab.first_line(fault)}"
+            raise MachineError(told, "the machine goes on; run fsd sync --wait, then try again") from fault
+    report.say(f"everything is {reached}; this machine is given back")
+    try:
+        end()
+    except Exception as fault:
+        told = f"Colab did not take the machine back: {colab.first_line(fault)}"
+        raise MachineError(told, "choose Runtime, Disconnect and delete runtime: nothing will be lost") from fault

@@ -1,0 +1,48 @@
+"""Whether a stage has room, said before it begins, with the sizes of all that is to come."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from fsd.errors import MachineError
+from fsd.runtime import colab
+from fsd.runtime.drive import on_drive
+from fsd.runtime.report import human_bytes
+
+SPARE_BYTES = 256 << 20
+
+
+@dataclass(frozen=True)
+class Need:
+    """What will be written: what it is, for people, the folder that it goes into, and its size."""
+
+    what: str
+    folder: Path
+    size_bytes: int
+
+
+def need_room(needs: Iterable[Need]) -> None:
+    """MachineError listing what is to come, with sizes, unless each disk has room for its share and a little more."""
+    disks: dict[int, list[Need]] = {}
+    for need in needs:
+        if need.size_bytes:
+            disks.setdefault(os.stat(_existing(need.folder)).st_dev, []).append(need)
+    for listed in disks.values():
+        folder = _existing(listed[0].folder)
+        total, free = sum(need.size_bytes for need in listed) + SPARE_BYTES, shutil.disk_usage(folder).free
+        if total > free:
+            each = ", ".join(f"{need.what} {human_bytes(need.size_bytes)}" for need in listed)
+            where = f"Google Drive ({colab.MOUNT_POINT})" if on_drive(folder) else f"the disk of {folder}"
+            told = f"{human_bytes(total)} will be needed on {where}, {human_bytes(free)} are free: {each}"
+            bins = ", and empty Drive's bin, which counts too" if on_drive(folder) else ""
+            raise MachineError(
+                told, f"run fsd clean-session to see what can go{bins}; or save less often, or keep fewer"
+            )
+
+
+def _existing(folder: Path) -> Path:
+    return next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())

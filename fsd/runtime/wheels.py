@@ -1,0 +1,134 @@
+"""`fsd setup`: what a job needs and the machine lacks goes into the overlay, in seconds; what is there is used as it is."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from fsd.errors import FsdError, MachineError
+from fsd.runtime import overlay, report, uv, wheel_house
+from fsd.runtime.choose import SetupPlan, choose
+from fsd.runtime.installed import installed, lacking, provider
+from fsd.runtime.profiles import OPTIONAL, PROFILES, Profile, need_profile
+from fsd.runtime.requirements import in_range
+from fsd.runtime.resolve import Wheel
+from fsd.runtime.setup_result import Row, SetupResult
+from fsd.runtime.validate import try_imports
+from fsd.runtime.wheel_files import fetch_wheels
+
+__all__ = ["PROFILES", "Profile", "SetupPlan", "SetupResult", "check", "install", "plan_setup"]
+
+_FEW = 12
+
+
+def plan_setup(profile: str, with_overlay: bool = True) -> SetupPlan:
+    """What of a profile is there and what is missing, from metadata alone: no network, nothing imported or written.
+
+    with_overlay: whether what an earlier setup installed counts as there.
+    """
+    job = need_profile(profile)
+    found = installed(with_overlay)
+    reused: dict[str, str] = {}
+    outdated: dict[str, str] = {}
+    missing: list[str] = []
+    for need in job.parsed():
+        there = provider(need.name, found)
+        if there and in_range(there.version, need.range):
+            reused[need.name] = there.version
+            continue
+        if there:
+            outdated[need.name] = there.version
+        missing.append(need.line())
+    missing += [need.line() for need in lacking(reused, found).values()]
+    return SetupPlan(job, reused, tuple(dict.fromkeys(missing)), outdated, found)
+
+
+def install(profile: str, wheelhouse: Path | None = None, save: bool = False) -> SetupResult:
+    """Install what a profile lacks into the overlay, let this process see it, and try every package in a child.
+
+    wheelhouse: a file to install from without the network, if it is there and whole. save: write it anew.
+    MachineError or DownloadError in one sentence; the machine's own packages are not changed, whatever happens.
+    """
+    started = time.monotonic()
+    plan = plan_setup(profile, with_overlay=not save)
+    for name, version in plan.outdated.items():
+        report.say(f"{name} {version} is too old or too new for {profile}: another goes beside it")
+    new, source = _install(plan, wheelhouse, save) if plan.missing else ([], "")
+    if save and not plan.missing:
+        report.say(f"nothing to put into a wheelhouse: this machine has all that {profile} needs")
+    overlay.activate()
+    installed_s = time.monotonic() - started
+    return check(profile, new, source, installed_s)
+
+
+def check(profile: str, new: Sequence[Wheel] = (), source: str = "", installed_s: float = 0.0) -> SetupResult:
+    """Import every package of a profile in a child process; the result says of each where it is from and if it works."""
+    started = time.monotonic()
+    job, found = need_profile(profile), installed()
+    answers = try_imports([*dict.fromkeys(job.checks)])
+    names, rows = {wheel.name for wheel in new}, []
+    for need, module in zip(job.parsed(), job.checks, strict=True):
+        there, answer = provider(need.name, found), answers[module]
+        fits = there is not None and in_range(there.version, need.range)
+        origin = "new" if need.name in names else "overlay" if there and there.overlay else "machine"
+        works = answer.error or ("yes" if fits else f"not {need.line()}")
+        rows.append(Row(need.name, there.version if there else "none", origin, works, need.name in OPTIONAL))
+    others = tuple(sorted(names - {row.name for row in rows}))
+    cuda = next((answer.cuda for answer in answers.values() if answer.cuda), "")
+    return SetupResult(profile, tuple(rows), others, source, cuda, installed_s, time.monotonic() - started)
+
+
+def need_working(result: SetupResult) -> SetupResult:
+    """The result, or MachineError that names what does not work and why."""
+    if failed := result.failed:
+        report.say(result.as_text())
+        what = "; ".join(f"{row.name} {row.version}: {row.works}" for row in failed)
+        hint = f"delete {overlay.folder()} and run setup again; if it stays so, choose another runtime version"
+        raise MachineError(f"installed, but not working: {what}", hint)
+    return result
+
+
+def _install(plan: SetupPlan, wheelhouse: Path | None, save: bool) -> tuple[list[Wheel], str]:
+    """Bring the missing wheels and lay them into the overlay; return them and where they came from."""
+    with overlay.alone(), tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        overlay.make()
+        taken = _from_wheelhouse(plan, wheelhouse, folder) if wheelhouse and not save else None
+        wheels = taken or fetch_wheels(choose(plan), _new_folder(folder / "fetched"))
+        _lay_in(wheels)
+        if save and wheelhouse:
+            size_bytes = wheel_house.pack(wheelhouse, plan.profile.name, wheels)
+            report.say(f"wheelhouse: {wheelhouse}, {report.human_bytes(size_bytes)}, {len(wheels)} wheels")
+    return wheels, "the wheelhouse" if taken else "the network"
+
+
+def _from_wheelhouse(plan: SetupPlan, house: Path, folder: Path) -> list[Wheel] | None:
+    """What the plan lacks as files out of a wheelhouse, None where there is none or, which is said, it does not serve."""
+    if not house.exists():
+        return None
+    try:
+        unpacked = _new_folder(folder / "wheelhouse")
+        there = {wheel.file: wheel for wheel in wheel_house.unpack(house, unpacked)}
+        return [there[wheel.file] for wheel in choose(plan, unpacked)]
+    except FsdError as fault:
+        report.say(f"{fault.message}; so it is installed from the network")
+        return None
+
+
+def _lay_in(wheels: Sequence[Wheel]) -> None:
+    """Install exactly these files into the overlay."""
+    folders = sorted({str(Path(wheel.where).parent) for wheel in wheels})
+    sources = [part for folder in folders for part in ("--find-links", folder)]
+    exact = [f"{wheel.name}=={wheel.version}" for wheel in wheels]
+    names = f": {', '.join(sorted(wheel.name for wheel in wheels))}" if len(wheels) < _FEW else ""
+    report.say(f"installing {len(wheels)} packages{names}")
+    command = ["pip", "install", "--quiet", "--no-config", "--no-index", "--no-deps", "--python", str(overlay.python())]
+    with overlay.changing():
+        uv.run("the packages cannot be installed", [*command, *sources, *exact])
+
+
+def _new_folder(path: Path) -> Path:
+    path.mkdir(parents=True)
+    return path

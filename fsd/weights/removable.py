@@ -1,0 +1,94 @@
+"""What can go from a session's folder to make room, largest first, and its going."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from fsd.runtime import files
+from fsd.runtime.local_first import twin
+from fsd.runtime.spool import Spool
+from fsd.runtime.spool_state import CONFIRMED, WRITTEN
+from fsd.weights import checkpoint
+from fsd.weights.sealing import discard
+
+KINDS = {
+    "cache": "latents, made again by the next training",
+    "leftovers": "what interrupted work left behind",
+    "checkpoints": "checkpoints older than the newest whole one",
+    "optimizer": "optimizer states of finished stages",
+    "local": "copies on this machine's disk of what Google has confirmed",
+    "unconfirmed": "copies on this machine's disk of what is written to Drive, which Google has not confirmed",
+    "bin": "sessions that were removed",
+}
+"""What can go, by the name under which it is freed."""
+SURE = ("cache", "leftovers", "checkpoints", "optimizer", "local")
+"""What can go without a loss. The others are freed only when they are named."""
+UNTOUCHED_S = 24 * 60 * 60
+OPTIMIZER = "optimizer.safetensors"
+
+
+@dataclass(frozen=True)
+class Removable:
+    """One thing that can go. kind: one of KINDS. session: its folder. checkpoint: whose optimizer state it is."""
+
+    kind: str
+    path: Path
+    size_bytes: int
+    session: Path
+    checkpoint: checkpoint.Checkpoint | None = None
+
+
+def removable(session: Path, say: Callable[[str], None]) -> list[Removable]:
+    """What can go from a session's folder, largest first; the newest whole checkpoint of each stage never does.
+
+    The newest checkpoints are read and verified, which takes a while. Leftovers younger than a day beside the session,
+    which another process may be writing, are left out.
+    """
+    found = [("cache", session / "cache"), *(("bin", path) for path in _folders(session.parent.parent / "bin"))]
+    found += [("leftovers", path) for place in (session, session / "checkpoints") for path in _temporary(place)]
+    rows = [Removable(kind, path, files.size_bytes(path), session) for kind, path in found if path.exists()]
+    for stage in checkpoint.STAGES:
+        newest, older = checkpoint.superseded(session / "checkpoints", stage, say)
+        rows += [Removable("checkpoints", folder, files.size_bytes(folder), session) for folder in older]
+        if newest and newest.done and (state := newest.folder / OPTIMIZER).is_file():
+            rows.append(Removable("optimizer", state, state.stat().st_size, session, newest))
+    rows += _local_copies(session)
+    return sorted((row for row in rows if row.size_bytes), key=lambda row: -row.size_bytes)
+
+
+def free(rows: list[Removable], kinds: Collection[str]) -> int:
+    """Delete those of the rows that are of these kinds; return the bytes freed. The session must be locked."""
+    freed = 0
+    for row in rows:
+        if row.kind not in kinds:
+            continue
+        if row.kind in ("checkpoints", "optimizer"):
+            folder = row.checkpoint.folder if row.checkpoint else row.path
+            Spool(row.session).forget(folder.relative_to(row.session).as_posix())
+        if row.checkpoint:
+            freed += checkpoint.drop_optimizer(row.checkpoint)
+        elif row.path.is_file():
+            row.path.unlink()
+            freed += row.size_bytes
+        else:
+            discard(row.path)
+            freed += row.size_bytes
+    return freed
+
+
+def _local_copies(session: Path) -> list[Removable]:
+    local, kinds = twin(session), {CONFIRMED: "local", WRITTEN: "unconfirmed"}
+    if local is None:
+        return []
+    done = [(kinds[item.state], local / item.name) for item in Spool(session).items() if item.state in kinds]
+    return [Removable(kind, path, files.size_bytes(path), session) for kind, path in done if path.exists()]
+
+
+def _folders(place: Path) -> list[Path]:
+    return [path for path in place.iterdir() if path.is_dir()] if place.is_dir() else []
+
+
+def _temporary(place: Path) -> list[Path]:
+    return [path for path in place.iterdir() if files.is_temporary(path)] if place.is_dir() else []

@@ -1,0 +1,332 @@
+"""A Drive that fails, and the whole save path run at every point where it can: `python tests/faulty_drive.py [KIND ...]`.
+
+The Drive is a plain folder; its faults are injected into the system calls of the process that saves (`syscalls`), not
+into a stand-in of our own functions: a FUSE file system needs a device and rights that CI has not, and a stand-in in
+Python would only fail where its author thought of it. Every call on Drive is a point, and for the kill also every call on
+the local disk; memory and clocks cannot change what is on a disk. Each point is one run of the path, from the same start,
+in a process of its own; then what is on the disks is opened as a new process would, once more as a new machine would
+(Drive alone), and then the spool goes on without faults.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import redirect_stdout, suppress
+from io import StringIO
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import syscalls
+from syscalls import Call
+
+from fsd.data.lock_record import LOCK_NAME
+from fsd.data.session import Session, create, writing
+from fsd.errors import FsdError
+from fsd.runtime import files, safe
+from fsd.runtime.local_first import FSD_LOCAL, working
+from fsd.runtime.spool import Spool
+from fsd.runtime.spool_state import WRITTEN
+from fsd.weights import checkpoint
+
+SAVED, REFUSED, TRACEBACK = 0, 3, 4
+CKPT = "dog.safetensors"
+TICK = "/fsd-tick"
+"""Looked at by the process under test while it waits, so that time is counted and not slept."""
+Look = Callable[[Call], bool]
+
+
+class Place:
+    """One Drive and one local disk. before: UNet checkpoints 1 and 2 and a CKPT are on Drive, notes.json says 1."""
+
+    def __init__(self, top: Path) -> None:
+        self.drive, self.local, self.claims = top / "drive", top / "local", top / "claims"
+        os.environ[FSD_LOCAL] = str(self.local)
+        self.drive.mkdir()
+        self.session = create(self.drive, "dog")
+        for step in (1, 2):
+            save(self.session, step)
+        files.write_json(self.session.folder / "notes.json", 1)
+
+    def touched(self, call: Call, local: bool = False) -> bool:
+        tops = (str(self.drive), str(self.local)) if local else (str(self.drive),)
+        return call.path.startswith(tops) or call.other.startswith(tops)
+
+
+def save(session: Session, step: int) -> None:
+    """The whole save path: lock, checkpoint on the local disk, prune, CKPT, spool, Drive, retire."""
+
+    def write(folder: Path) -> None:
+        (folder / "unet").mkdir()
+        (folder / "unet" / "weights.safetensors").write_bytes(b"%d" % step * 9000)
+        (folder / "optimizer.safetensors").write_bytes(b"state %d" % step)
+
+    place = working(session.checkpoints)
+    with writing(session):
+        saved = checkpoint.save_checkpoint(place, "unet", step, False, {}, write)
+        checkpoint.prune(place, "unet", 1)
+        spool = Spool(session.folder, pause=lambda _: Path(TICK).exists())
+        spool.add(f"checkpoints/{saved.name}", keep=1)
+        spool.forget(CKPT)  # what is called written from here on is the new one
+        with files.replacing(working(session.folder) / CKPT) as temporary:
+            temporary.write_bytes(b"%d" % step * 9000)
+        spool.add(CKPT)
+        spool.work()
+
+
+def body(place: Place) -> int:
+    """Save checkpoint 3 and notes 2, putting down each claim once it is made; the exit status says how it went."""
+    with redirect_stdout(StringIO()):
+        try:
+            save(place.session, 3)
+            claim(place, "checkpoint")
+            files.write_json(place.session.folder / "notes.json", 2)
+            claim(place, "notes")
+        except (FsdError, OSError) as fault:  # write_json leaves OSError to the verbs
+            return REFUSED if isinstance(fault, FsdError) or fault.filename or fault.errno else TRACEBACK
+        except BaseException:
+            return TRACEBACK
+    return SAVED
+
+
+def claim(place: Place, what: str) -> None:
+    with place.claims.open("a") as stream:
+        stream.write(what + "\n")
+
+
+# --- what can go wrong: each makes, for the N-th point, a function that looks at every call -----------------------------
+
+
+def at(place: Place, point: int, act: Callable[[Call], bool | None], names: str = "", local: bool = False) -> Look:
+    seen = [0]
+
+    def look(call: Call) -> bool:
+        if not place.touched(call, local) or (names and call.name not in names.split()):
+            return False
+        seen[0] += 1
+        place.reached = seen[0] >= point  # type: ignore[attr-defined]
+        return bool(act(call)) if seen[0] == point else False
+
+    return look
+
+
+def failing(code: int, forever: bool = False, names: str = "") -> Callable[[Place, int], Look]:
+    def make(place: Place, point: int) -> Look:
+        def fail(call: Call) -> None:
+            call.error = code
+
+        once, over = at(place, point, fail, names), [False]
+
+        def look(call: Call) -> bool:
+            once(call)
+            over[0] = over[0] or bool(call.error)
+            if forever and over[0] and place.touched(call) and (not names or call.name in names.split()):
+                call.error = code
+            return False
+
+        return look
+
+    return make
+
+
+def killed(place: Place, point: int) -> Look:
+    return at(place, point, lambda call: True, local=True)
+
+
+def short(place: Place, point: int) -> Look:
+    def halve(call: Call) -> None:
+        call.count //= 2
+
+    return at(place, point, halve, "write")
+
+
+def cut(place: Place, point: int) -> Look:
+    """Half of what is written is lost, and the write says that it took all."""
+
+    def lie(call: Call) -> None:
+        call.claim, call.count = call.count, call.count // 2
+
+    return at(place, point, lie, "write")
+
+
+def emptied(place: Place, point: int) -> Look:
+    def empty(call: Call) -> None:
+        def after() -> None:
+            target = Path(call.other)
+            for path in [target] if target.is_file() else files.files_under(target):
+                os.truncate(path, 0)
+
+        call.done = after
+
+    return at(place, point, empty, "rename")
+
+
+def late(looks: int) -> Callable[[Place, int], Look]:
+    """What was renamed is seen only after so many looks of the waiting process; 0: when it has ended."""
+
+    def make(place: Place, point: int) -> Look:
+        hidden: list[Path] = []
+        ticks = [0]
+
+        def hide(call: Call) -> None:
+            def after() -> None:
+                hidden.append(Path(call.other))
+                os.rename(call.other, place.drive.parent / "hidden")
+
+            call.done = after
+
+        def show() -> None:
+            if hidden and not hidden[0].exists() and (place.drive.parent / "hidden").exists():
+                os.rename(place.drive.parent / "hidden", hidden[0])
+
+        place.show = show  # type: ignore[attr-defined]
+        once = at(place, point, hide, "rename")
+
+        def look(call: Call) -> bool:
+            ticks[0] += bool(hidden) and call.path == TICK
+            if looks and ticks[0] >= looks:
+                show()
+            return once(call)
+
+        return look
+
+    return make
+
+
+WRITES = "open write fsync mkdir rename close"
+KINDS: dict[str, Callable[[Place, int], Look]] = {
+    "kill -9": killed,
+    "ENOSPC": failing(errno.ENOSPC, names=WRITES),
+    "ENOSPC from then on": failing(errno.ENOSPC, forever=True, names=WRITES),
+    "EIO": failing(errno.EIO),
+    "EIO from then on": failing(errno.EIO, forever=True),
+    "errno 107 from then on": failing(errno.ENOTCONN, forever=True),
+    "short write": short,
+    "write that loses half": cut,
+    "empty after rename": emptied,
+    "seen late": late(2),
+    "seen after the end": late(0),
+}
+
+
+# --- one point, and all of them ----------------------------------------------------------------------------------------
+
+
+def check(place: Place, status: int) -> list[str]:
+    """What is wrong with what is on the disks; empty when the promise was kept."""
+    wrong, said = [], StringIO()
+    claims = place.claims.read_text().split() if place.claims.exists() else []
+    written = [item.name for item in Spool(place.session.folder).items() if item.state == WRITTEN]
+    with redirect_stdout(said):
+        newest, alone = newest_on(place, drive_alone=False), newest_on(place, drive_alone=True)
+    if status == TRACEBACK:
+        wrong.append("no clear error")
+    if newest < 2 or ("checkpoint" in claims and newest != 3):
+        wrong.append(f"this machine goes on from step {newest}, claimed: {claims}")
+    if alone < 2:
+        wrong.append(f"Drive alone goes on from step {alone}")
+    for name in set(written) - {CKPT}:
+        try:
+            checkpoint.verify_checkpoint(place.session.folder / name)
+        except FsdError as fault:
+            wrong.append(f"called written: {fault.message}")
+    notes = text_of(place.session.folder / "notes.json").strip()
+    if notes not in ("1", "2") or ("notes" in claims and notes != "2"):
+        wrong.append(f"notes.json says {notes!r}, claimed: {claims}")
+    ckpt, local = (text_of(folder / CKPT) for folder in (place.session.folder, working(place.session.folder)))
+    if CKPT in written and ckpt != local:
+        wrong.append(f"called written: {CKPT}")
+    if not {ckpt, local} & {"2" * 9000, "3" * 9000}:
+        wrong.append(f"no whole {CKPT}")
+    return wrong
+
+
+def text_of(path: Path) -> str:
+    return path.read_text() if path.is_file() else ""
+
+
+def catch_up(place: Place) -> list[str]:
+    """Go on without faults, ten minutes later: what is wrong then."""
+    with suppress(FileNotFoundError):  # a lock that a kill cut short is dead after a minute
+        os.utime(place.session.folder / LOCK_NAME, (time.time() - 600,) * 2)
+    wrong = []
+    with redirect_stdout(StringIO()):
+        spool = Spool(place.session.folder, pause=lambda _: None)
+        safe.bring(spool)
+        reached, alone = newest_on(place, drive_alone=False), newest_on(place, drive_alone=True)
+        if reached != alone:
+            wrong.append(f"Drive was brought to step {alone}, this machine is at {reached}")
+        save(place.session, 4)
+        left = [item.name for item in spool.pending()]
+        alone = newest_on(place, drive_alone=True)
+    wrong += [f"{left} never came to Drive"] if left else []
+    if text_of(place.session.folder / CKPT) != "4" * 9000:
+        wrong.append(f"afterwards {CKPT} is not the newest")
+    if alone != 4:
+        wrong.append(f"afterwards Drive alone is at step {alone}")
+    return wrong
+
+
+def newest_on(place: Place, drive_alone: bool) -> int:
+    """The step that a process would go on from: on this machine, or on a new one, which has Drive alone; 0 for none."""
+    if drive_alone:
+        del os.environ[FSD_LOCAL]
+    found = checkpoint.newest_checkpoint(place.session.checkpoints, "unet", print)
+    os.environ[FSD_LOCAL] = str(place.local)
+    return found.step if found else 0
+
+
+def one(kind: str, point: int, start: Path) -> tuple[bool, list[str]]:
+    """(whether there is such a point, what is wrong)."""
+    top = start.parent / "run"
+    shutil.rmtree(top, ignore_errors=True)
+    shutil.copytree(start, top)
+    place = Place.__new__(Place)
+    place.drive, place.local, place.claims = top / "drive", top / "local", top / "claims"
+    os.environ[FSD_LOCAL] = str(place.local)
+    place.session = Session(place.drive / "Fast-Dreambooth" / "Sessions" / "dog")
+    place.reached, place.show = False, lambda: None  # type: ignore[attr-defined]
+    status = syscalls.traced(lambda: body(place), KINDS[kind](place, point))
+    reached = place.reached  # type: ignore[attr-defined]
+    expected = {SAVED, REFUSED, TRACEBACK, -9} if kind == "kill -9" else {SAVED, REFUSED, TRACEBACK}
+    wrong = [] if status in expected else [f"ended with {status}"]
+    wrong += check(place, status)
+    with suppress(OSError):
+        place.show()  # type: ignore[attr-defined]
+    return reached, [f"{kind}, point {point}: {fault}" for fault in wrong + catch_up(place)]
+
+
+def main(kinds: list[str]) -> int:
+    """Try every point of every kind; print how many there were and what went wrong. Returns how many went wrong."""
+    files.LOOK_AGAIN_S = (0.0, 0.0, 0.0)
+    total, wrong = 0, []
+    with tempfile.TemporaryDirectory() as folder:
+        # the local twin mirrors the whole path, so the start lies where every run lies
+        start, run = Path(folder) / "start", Path(folder) / "run"
+        run.mkdir()
+        with redirect_stdout(StringIO()):
+            Place(run)
+        os.rename(run, start)
+        for kind in kinds or KINDS:
+            point = 0
+            while point < 5000:
+                reached, found = one(kind, point + 1, start)
+                if not reached:
+                    break
+                point += 1
+                wrong += found
+            total += point
+            print(f"{kind}: {point} points", flush=True)
+    print(f"{total} points tried, {len(wrong)} failed", flush=True)
+    print("\n".join(wrong[:10]), flush=True)
+    return len(wrong)
+
+
+if __name__ == "__main__":
+    sys.exit(bool(main(sys.argv[1:])))

@@ -1,0 +1,85 @@
+"""Machines that are not this one: the doctor in a bare interpreter that sees only the packages of a list."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from notebook_runner import ROOT, STAND_IN
+
+_BARE = """
+import collections, errno, json, os, shutil, sys
+from pathlib import Path
+given = json.loads(sys.argv[1])
+outside = ("site-packages", "dist-packages")
+sys.path = [given["root"], given["packages"], *given["more"],
+            *(path for path in sys.path if path and not any(name in path for name in outside))]
+import platform
+if given["python"]:
+    platform.python_version = lambda: given["python"]
+from fsd.runtime import colab, doctor, sources_check
+colab.MOUNT_POINT = Path(given["mount"])
+space = collections.namedtuple("space", "total used free")
+def free(path, there=shutil.disk_usage):
+    on_drive = str(path).startswith(given["mount"])
+    size = given["drive_free"] if on_drive else given["free"]
+    return space(100_000_000_000, 100_000_000_000 - size, size)
+shutil.disk_usage = free
+real = Path.stat
+def stat(path, **options):
+    if given["dead"] and str(path).startswith(given["mount"] + "/"):
+        raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
+    return real(path, **options)
+Path.stat = stat
+places = sources_check.known_places() if given["ask"] else []
+page = doctor.examine(offline=not given["ask"])
+import fsd.command_line
+import fsd.webui.places
+fsd.command_line.parser()
+fsd.webui.places.places()
+print(json.dumps({"page": page.text, "exit_code": page.exit_code, "figures": page, "loaded": sorted(sys.modules)}))
+"""
+
+
+class Machine:
+    """A machine in a folder: packages by version, and what its hardware says."""
+
+    def __init__(self, folder: Path, packages: dict[str, str], colab: bool = False, gpu: str = "") -> None:
+        self.folder, self.colab = folder, colab
+        self.facts: dict[str, Any] = {"free": 60e9, "drive_free": 9e9, "dead": False, "ask": False, "python": ""}
+        for name, version in packages.items():
+            record = folder / "packages" / f"{name.replace('-', '_')}-{version}.dist-info" / "METADATA"
+            record.parent.mkdir(parents=True)
+            record.write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        (folder / "bin").mkdir(parents=True)
+        (folder / "work").mkdir()
+        if gpu:
+            driver = folder / "bin" / "nvidia-smi"
+            driver.write_text(f"#!/bin/sh\necho '{gpu}'\n")
+            driver.chmod(0o755)
+
+    def mount_drive(self) -> None:
+        """Mount Drive."""
+        (self.folder / "drive" / "MyDrive").mkdir(parents=True)
+
+    def doctor(self, **environment: str) -> dict[str, Any]:
+        """What `examine` gives there: "page", "exit_code", "figures" and the modules "loaded"."""
+        given = self.facts | {
+            "root": str(ROOT), "packages": str(self.folder / "packages"), "mount": str(self.folder / "drive"),
+            "more": [str(STAND_IN)] if self.colab else [],
+        }  # fmt: skip
+        known = {
+            "PATH": str(self.folder / "bin"),
+            "HOME": str(self.folder),
+            "FSD_OVERLAY": str(self.folder / "overlay"),
+        }
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", "-c", _BARE, json.dumps(given)],
+            capture_output=True, text=True, cwd=self.folder / "work", env=known | environment, timeout=120,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == ""
+        return json.loads(done.stdout)
