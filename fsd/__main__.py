@@ -15,7 +15,7 @@ from fsd.data import session as sessions
 from fsd.data.session import Session
 from fsd.errors import FsdError, Interrupted
 from fsd.needs import root_folder
-from fsd.runtime import report
+from fsd.runtime import overlay, report
 from fsd.runtime.process import missing_package
 
 _FINISHED, _FAILED, _WRONG_USAGE, _STOPPED = 0, 1, 2, 75
@@ -31,6 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
+    overlay.activate()
     as_json = "--json" in arguments
     if as_json:
         report.to_standard_error()
@@ -52,7 +53,7 @@ def _run(arguments: list[str]) -> int:
         report.say_json(_as_json(result))
     elif isinstance(result, report.Result):
         report.say(result.text)
-    return _FINISHED
+    return int(getattr(result, "exit_code", _FINISHED))
 
 
 def _failed(fault: FsdError, as_json: bool) -> int:

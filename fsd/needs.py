@@ -12,7 +12,7 @@ from fsd.families import FAMILIES, family_from, get_family
 from fsd.families.family import ModelFamily
 from fsd.families.rules import need_web_ui
 from fsd.recipe import Recipe
-from fsd.runtime import colab
+from fsd.runtime import drive
 from fsd.weights import checkpoint
 from fsd.weights.base_model import find_base_model
 
@@ -28,7 +28,7 @@ class NotOpened:
 
 def root_folder(root: str) -> Path:
     """The folder that holds Fast-Dreambooth/: the one named, else My Drive on Colab, else FSD_HOME or the current one."""
-    return Path(root) if root else colab.home()
+    return drive.place(root) if root else drive.home()
 
 
 def need_photos(session: Session) -> None:

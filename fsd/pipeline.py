@@ -29,17 +29,30 @@ from fsd.needs import (
     root_folder,
 )
 from fsd.presets import with_preset_steps
-from fsd.runtime import colab, files, machine, report
+from fsd.runtime import colab, files, machine, report, wheel_house, wheels
+from fsd.runtime.local_first import working
 from fsd.runtime.process import run_stage
 from fsd.runtime.report import Result
+from fsd.runtime.safe import spooling
 from fsd.settings import one_of
 from fsd.stage import train_stage
 from fsd.weights import checkpoint
 from fsd.weights.base_model import find_base_model
 
 
-def setup() -> Result:
-    """Check the machine: Python, GPU, memory, disk and the packages that training needs."""
+def setup(profile: str = "", save_wheelhouse: bool = False, root: str = "") -> Result:
+    """Check the machine; with a profile, install beside its own packages what it lacks for it.
+
+    profile: train, webui, caption or all (default: only look).
+    save_wheelhouse: keep the wheels in one file in Fast-Dreambooth/wheelhouse; the next setup needs no network.
+    root: the folder that holds Fast-Dreambooth/, as for open_session.
+    """
+    if profile:
+        house = (
+            wheel_house.path_in(root_folder(root), profile) if save_wheelhouse or root or not colab.in_colab() else None
+        )
+        done = wheels.need_working(wheels.install(profile, house, save_wheelhouse))
+        return Result(done.as_text(), **done.to_json())
     found = machine.survey()
     return Result(machine.as_text(found), **found)
 
@@ -177,18 +190,22 @@ def save_ckpt(session: Session, format: str = "safetensors", dtype: str = "fp16"
     model = trained_model(base_folder(session), session.checkpoints, recipe, report.say, step)
     name = f"{session.name}-{step}" if step else session.name
     metadata = {"modelspec.title": session.name, "fsd.recipe": recipe.fingerprint()}
-    with writing(session):
+    with writing(session), spooling(session.folder) as spool:
         files.clear_temporary(session.folder)
+        file_name = f"{name}.{one_of('format', format, 'safetensors', 'ckpt')}"
+        spool.forget(file_name)  # the older one of that name, which it replaces
         saved = save(
             model.parts,
-            session.folder / f"{name}.{one_of('format', format, 'safetensors', 'ckpt')}",
+            working(session.folder) / file_name,
             dtype=one_of("dtype", dtype, "fp16", "fp32"),
             metadata=metadata,
             layout=get_family(recipe.family).layout,
         )
+        spool.add(file_name)
     size = f"{report.human_bytes(saved.size_bytes)}, {saved.tensors} tensors, SHA-256 {saved.sha256}"
-    text = f"{saved.path}\n{model.as_text(recipe)}\n{size}"
-    return Result(text, ckpt=str(saved.path), size_bytes=saved.size_bytes, tensors=saved.tensors, sha256=saved.sha256)
+    path = session.folder / file_name
+    text = f"{path}\n{model.as_text(recipe)}\n{size}"
+    return Result(text, ckpt=str(path), size_bytes=saved.size_bytes, tensors=saved.tensors, sha256=saved.sha256)
 
 
 def generate(
@@ -247,3 +264,13 @@ def demo(root: str = "") -> Result:
     from fsd.demo import run_demo
 
     return run_demo(root)
+
+
+def run(recipe: str) -> Result:
+    """Do a whole job without a notebook, from one JSON file; run again, it goes on where it stopped.
+
+    recipe: the file: session, photos, base_model, identifier, class_word, settings, stages and more.
+    """
+    from fsd.job_file import run_job
+
+    return run_job(Path(recipe))

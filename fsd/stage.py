@@ -7,6 +7,7 @@ from fsd.errors import RecipeError
 from fsd.needs import need_base_model, need_photos
 from fsd.runtime.process import run_stage
 from fsd.runtime.report import Result
+from fsd.runtime.safe import bring, spool_of
 from fsd.weights import checkpoint
 
 
@@ -28,10 +29,13 @@ def train_stage(session: Session, stage: str, steps: int | None, learning_rate: 
     if recipe.prior.images:
         run_stage("fsd.generate.sample", str(session.folder), "--class-images")
     try:
+        bring(spool_of(session.folder))  # what an earlier machine left here, and a Drive that died meanwhile
         figures = run_stage(f"fsd.train.{stage}", str(session.folder), *(["--fork"] if fork else []))
     except RecipeError:  # refused before anything was trained
         session.save_recipe(before)
         raise
+    finally:
+        bring(spool_of(session.folder))
     plot = session.logs / "loss.png"
     loss = "" if figures["loss"] is None else f", loss {figures['loss']:.4f}"
     text = f"{checkpoint.STAGES[stage]}: {figures['steps']} of {figures['steps']} steps{loss}"

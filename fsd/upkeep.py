@@ -12,9 +12,10 @@ from fsd.data.lock import writing
 from fsd.data.session import Session
 from fsd.errors import RecipeError
 from fsd.needs import need_training, root_folder
-from fsd.runtime import files, report
+from fsd.runtime import files, report, safe
 from fsd.runtime.report import Result
-from fsd.weights import checkpoint
+from fsd.settings import one_of
+from fsd.weights import checkpoint, removable
 
 
 def change_settings(session: Session, *settings: str) -> Result:
@@ -107,6 +108,44 @@ def remove_session(session: Session) -> Result:
     )
 
 
+def sync(session: Session, wait: bool = False, ask_google: bool = False, disconnect: bool = False) -> Result:
+    """Bring to Drive what is still only on this machine's disk, and show how safe everything is.
+
+    wait: until everything has the highest state there is.
+    ask_google: have Google confirm each file; asks you for access to Drive's list of files.
+    disconnect: then give the machine back to Colab.
+    """
+    spool = safe.spool_of(session.folder, ask_google)
+    if disconnect:
+        safe.disconnect(spool)
+    else:
+        (safe.wait if wait else safe.bring)(spool)
+    return Result(safe.as_text(spool), highest=spool.highest, items={item.name: item.state for item in spool.items()})
+
+
+def clean_session(session: Session, *what: str) -> Result:
+    """List what can go from a session, by size, or free it.
+
+    What is deleted from Drive goes into its bin, and counts until that is emptied.
+    what: cache, leftovers, checkpoints, optimizer, local, unconfirmed, bin; or all: the first five. None lists.
+    """
+    with writing(session):
+        rows = removable.removable(session.folder, report.say)
+        kinds = [
+            kind
+            for name in what
+            for kind in (removable.SURE if name == "all" else [one_of("what", name, *removable.KINDS)])
+        ]
+        freed = removable.free(rows, kinds)
+    table = report.table(
+        [[row.kind, report.human_bytes(row.size_bytes), str(row.path), removable.KINDS[row.kind]] for row in rows],
+        ["what", "size", "where", "why it can go"],
+    )
+    return Result(
+        f"{report.human_bytes(freed)} freed; empty Drive's bin too, it counts" if what else table, freed_bytes=freed
+    )
+
+
 def free_drive_space(session: Session) -> Result:
     """Delete what can be made again: caches, all but the newest checkpoints, and finished stages' optimizer states.
 
@@ -119,6 +158,18 @@ def free_drive_space(session: Session) -> Result:
             freed += checkpoint.keep_newest(session.checkpoints, stage, report.say)
     text = f"{report.human_bytes(freed)} freed" if freed else "nothing to free"
     return Result(text, freed_bytes=freed)
+
+
+def doctor(offline: bool = False) -> Result:
+    """One page about this machine for a bug report: what would work, the next steps, packages, disk, Drive, sources.
+
+    Exit codes: 0 training and the web UI would work, 1 neither, 3 training alone, 4 the web UI alone.
+    offline: do not ask the download sources whether they are there.
+    """
+    from fsd.runtime.doctor import examine
+    from fsd.webui.places import places
+
+    return examine(places(), offline)
 
 
 def _plain(value: str) -> Any:

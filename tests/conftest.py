@@ -34,3 +34,9 @@ def make_photos(tmp_path: Path) -> Callable[[int], Path]:
 def micro_session(tmp_path: Path, micro_model: Path) -> Session:
     """A session with four photos on the micro model: 6 text-encoder and 8 UNet steps, saved every 2."""
     return make_micro_session(tmp_path, micro_model, {"text_encoder": 6, "unet": 8})
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_overlay_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Packages that `fsd setup` once put beside this machine's own are no business of the tests."""
+    os.environ["FSD_OVERLAY"] = str(tmp_path_factory.mktemp("overlay") / "none")

@@ -21,8 +21,9 @@ from fsd.runtime import report
 ROOT = Path(__file__).parents[1]
 VERBS = [
     "setup", "open-session", "choose-base-model", "add-photos", "caption-photos", "train-text-encoder", "train-unet",
-    "save-ckpt", "generate", "score", "demo", "change-settings", "crop-photo", "plot-loss", "show-session",
-    "list-sessions", "export-session", "import-session", "remove-session", "free-drive-space",
+    "save-ckpt", "generate", "score", "demo", "run", "change-settings", "crop-photo", "plot-loss", "show-session",
+    "list-sessions", "export-session", "import-session", "remove-session", "sync", "clean-session", "free-drive-space",
+    "doctor",
     "families", "base-model", "convert", "inspect",
     "webui-install", "webui-launch", "controlnet-list", "controlnet-add",
 ]  # fmt: skip

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from fsd.errors import FsdError, Interrupted, MachineError, from_json
-from fsd.runtime import report
+from fsd.runtime import overlay, report
 
 _REPLY_PATH = "FSD_REPLY_PATH"
 """Names the file in which a child leaves its result or its error for `run_stage`."""
@@ -51,7 +51,7 @@ STOP_WITH_PARENT = _stop_with_parent if sys.platform == "linux" else None
 
 def child_environment(kept: Mapping[str, str] = os.environ) -> dict[str, str]:
     """What a child of ours sees: what it may keep of our environment, this package, and libraries that say little."""
-    path = os.pathsep.join(filter(None, [_PACKAGE_PARENT, os.environ.get("PYTHONPATH")]))
+    path = os.pathsep.join(filter(None, [_PACKAGE_PARENT, *overlay.child_paths(), os.environ.get("PYTHONPATH")]))
     return {**kept, **_CHILD_ENVIRONMENT, "PYTHONPATH": path}
 
 

@@ -21,6 +21,7 @@ from fsd.runtime import report
 from fsd.train.metrics import Metrics
 from fsd.train.optimizer import Optimizer, learning_rate_at
 from fsd.weights import checkpoint as checkpoints
+from fsd.weights.checkpoint import Checkpoint
 
 _LOG_EVERY_STEPS = 10
 
@@ -45,7 +46,8 @@ class Stage:
 class Run:
     """Where the stage runs. facts: what tells this run from another, kept in every checkpoint.
 
-    on_sample: called with the checkpoint's name after each save at which samples are due.
+    on_save: called with each checkpoint once it is whole. on_sample: called with the checkpoint's name after each save at
+    which samples are due.
     """
 
     recipe: Recipe
@@ -53,10 +55,11 @@ class Run:
     checkpoints: Path
     metrics: Metrics
     facts: dict[str, Any]
+    on_save: Callable[[Checkpoint], None]
     on_sample: Callable[[str], None]
 
 
-def train(stage: Stage, run: Run, start: checkpoints.Checkpoint | None) -> dict[str, Any]:
+def train(stage: Stage, run: Run, start: Checkpoint | None) -> dict[str, Any]:
     """Train a stage from `start` (None: from the base model) to its last step; return its figures.
 
     The kept module must already hold `start`'s weights. Raises Interrupted after saving when asked to stop, and
@@ -144,7 +147,7 @@ def _sample_due(step: int, recipe: Recipe) -> bool:
     return bool(every) and step % every == 0
 
 
-def _save(stage: Stage, step: int, optimizer: Optimizer, run: Run) -> checkpoints.Checkpoint:
+def _save(stage: Stage, step: int, optimizer: Optimizer, run: Run) -> Checkpoint:
     """Save the step, then delete what is older than the recipe keeps. The last step needs no optimizer state."""
     last = step == stage.steps
     scaler = run.accelerator.scaler
@@ -159,6 +162,7 @@ def _save(stage: Stage, step: int, optimizer: Optimizer, run: Run) -> checkpoint
     facts = {**run.facts, "scaler": scaler.state_dict() if scaler and not last else None}
     saved = checkpoints.save_checkpoint(run.checkpoints, stage.name, step, last, facts, write)
     checkpoints.prune(run.checkpoints, stage.name, run.recipe.save.keep)
+    run.on_save(saved)
     return saved
 
 

@@ -17,6 +17,10 @@ from fsd.data.session import Session, open_session_folder
 from fsd.errors import FsdError, RecipeError
 from fsd.recipe import Recipe
 from fsd.runtime import process, report
+from fsd.runtime.local_first import brought, working
+from fsd.runtime.safe import spooling
+from fsd.runtime.space import need_room
+from fsd.runtime.spool import Spool
 from fsd.train import loop
 from fsd.train.batch import Batches
 from fsd.train.device import choose_precision, make_accelerator
@@ -28,6 +32,7 @@ from fsd.weights.base_folder import base_fingerprint
 from fsd.weights.base_model import find_base_model
 from fsd.weights.checkpoint import STAGES, Checkpoint, newest_checkpoint
 from fsd.weights.model import base_parts, stage_checkpoint
+from fsd.weights.sizes import checkpoint_bytes, checkpoint_needs
 
 _HASHED = {"photos and captions", "base model", "trained text encoder"}
 """Facts of a run that are fingerprints, which say nothing to people."""
@@ -81,15 +86,16 @@ def run_stage(arguments: list[str], stage: str, build: Any) -> dict[str, Any]:
     build(prepared) loads the networks and returns the `loop.Stage`.
     """
     session = open_session_folder(Path(arguments[0]))
-    with writing(session):
+    with writing(session), spooling(session.folder) as spool:
         origin = _origin(session, stage, fork="--fork" in arguments)
         steps = getattr(origin.recipe, stage).steps
         if origin.start and origin.start.step >= steps:
             report.say(f"{STAGES[stage]}: all {steps} steps are done already")
             return {"stage": stage, "steps": steps, "from_step": steps, "loss": None}
-        prepared = _prepare(origin, stage)
+        prepared = _prepare(origin, stage, spool)
         figures = loop.train(build(prepared), prepared.run, origin.start)
-    draw_loss(prepared.run.metrics.path, session.logs / "loss.png")
+        draw_loss(prepared.run.metrics.path, working(session.logs) / "loss.png")
+        spool.add("logs/loss.png")
     return figures
 
 
@@ -111,23 +117,31 @@ def _origin(session: Session, stage: str, fork: bool) -> Origin:
     return Origin(session, recipe.changed(**facts["chosen"]), parts, photos, priors, facts, start)
 
 
-def _prepare(origin: Origin, stage: str) -> Prepared:
+def _prepare(origin: Origin, stage: str, spool: Spool) -> Prepared:
     session, recipe, parts = origin.session, origin.recipe, origin.parts
+    extra = (parts["unet"],) if stage == "text_encoder" and recipe.text_encoder.unet == "joint" else ()
+    one_bytes = checkpoint_bytes(parts[stage], recipe.optimizer, extra)
+    need_room(checkpoint_needs(session.checkpoints, stage, one_bytes, recipe.save.keep))
     accelerator = make_accelerator(recipe)
     photos = [*origin.photos, *origin.priors]
     latents = encode_photos(photos, parts["vae"], recipe.resolution_px, session.cache, accelerator.device)
     batches = Batches(stage, recipe, photos, len(origin.photos), latents, load_schedule(parts["scheduler"]))
     session.logs.mkdir(exist_ok=True)
-    metrics = Metrics(session.logs / "metrics.jsonl")
+    metrics = Metrics(brought(session.logs / "metrics.jsonl"))
+
+    def saved(checkpoint: Checkpoint) -> None:
+        spool.add(f"checkpoints/{checkpoint.name}", keep=recipe.save.keep)
+        spool.add("logs/metrics.jsonl")
 
     def sample(checkpoint: str) -> None:
-        draw_loss(metrics.path, session.logs / "loss.png")
+        draw_loss(metrics.path, working(session.logs) / "loss.png")
+        spool.add("logs/loss.png")
         try:
             process.run_stage("fsd.generate.sample", str(session.folder), "--training-samples", checkpoint)
         except FsdError as fault:
             report.say(f"no samples of {checkpoint}, training goes on: {fault}")
 
-    run = loop.Run(recipe, accelerator, session.checkpoints, metrics, origin.facts, sample)
+    run = loop.Run(recipe, accelerator, working(session.checkpoints), metrics, origin.facts, saved, sample)
     return Prepared(origin, photos, accelerator, batches, run)
 
 

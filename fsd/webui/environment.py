@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from fsd.errors import MachineError
-from fsd.runtime import report
+from fsd.runtime import overlay, report
 from fsd.runtime.files import write_bytes
 from fsd.runtime.process import python_module
 from fsd.webui.steps import StepFailed, clean_environment, run_step
@@ -47,6 +47,8 @@ def find_uv() -> list[str]:
         return [program]
     if find_spec("uv"):
         return python_module("uv")
+    if found := overlay.find_uv():
+        return found
     raise MachineError("uv is not installed, and it makes the web UI's environment", "pip install uv")
 
 
