@@ -41,7 +41,7 @@ def as_text(found: dict[str, Any]) -> str:
     missing = [name for name, version in found["packages"].items() if not version]
     lines += [f"not installed: {name}{f' ({_OPTIONAL[name]})' if name in _OPTIONAL else ''}" for name in missing]
     if any(name not in _OPTIONAL for name in missing):
-        lines.append("to install what is missing: pip install 'fsd[train]'")
+        lines.append("to install what is missing: fsd setup train")
     return "\n".join(lines)
 
 

@@ -144,7 +144,7 @@ def _known(error: Exception) -> Exception:
 
 def missing_package(error: ModuleNotFoundError) -> MachineError:
     """What to say when a package that a job needs is not there."""
-    hint = 'install what the job needs: pip install "fsd[train]" (for the demo: "fsd[demo]")'
+    hint = "install what the job needs: fsd setup train (with the web UI: fsd setup all)"
     return MachineError(f"the package {error.name} is not installed", hint)
 
 

@@ -93,7 +93,7 @@ def _ask_hub(source: Source, ask: Callable[..., Any], offline: bool) -> Any:
         import huggingface_hub as client
         import huggingface_hub.utils  # not every release has it as an attribute before that
     except ImportError:
-        hint = 'install it: pip install "fsd[train]"'
+        hint = "install it: fsd setup train"
         raise DownloadError(f"huggingface_hub, which fetches {source.repository}, is not installed", hint) from None
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it tells of each retry, with addresses
     try:
