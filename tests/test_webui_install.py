@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fsd.errors import DownloadError, MachineError, RecipeError
-from fsd.runtime import colab
+from fsd.runtime import colab, overlay
 from fsd.webui import environment as environments
 from fsd.webui import install as installing
 from fsd.webui.checkout import addresses, check_out, is_at, is_whole
@@ -253,8 +253,8 @@ def test_two_installations_at_once_are_refused(flavor: Flavor, uv: Path, home: P
 
 
 def test_no_uv_is_said(flavor: Flavor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(environments.shutil, "which", lambda name: None)
-    monkeypatch.setattr(environments, "find_spec", lambda name: None)
+    monkeypatch.setattr(overlay.shutil, "which", lambda name, path=None: None)
+    monkeypatch.setattr(overlay, "find_spec", lambda name: None)
     with pytest.raises(MachineError, match="uv is not installed"):
         install(flavor)
 

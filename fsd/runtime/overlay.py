@@ -110,7 +110,7 @@ def find_uv() -> list[str]:
     """The command that runs uv: the machine's program, the overlay's, or this Python's module; [] without one."""
     if program := shutil.which("uv") or shutil.which("uv", path=str(python().parent)):
         return [program]
-    return [sys.executable, "-m", "uv"] if find_spec("uv") else []
+    return [sys.executable, "-P", "-m", "uv"] if find_spec("uv") else []
 
 
 def _unfinished() -> Path:

@@ -6,13 +6,11 @@ import csv
 import os
 import re
 import shutil
-from importlib.util import find_spec
 from pathlib import Path
 
 from fsd.errors import MachineError
 from fsd.runtime import overlay, report
 from fsd.runtime.files import write_bytes
-from fsd.runtime.process import python_module
 from fsd.webui.steps import StepFailed, clean_environment, run_step
 
 LOCKS = Path(__file__).parent / "locks"
@@ -42,14 +40,10 @@ def version_of(folder: Path) -> str:
 
 
 def find_uv() -> list[str]:
-    """The command that runs uv: the program on the path, else this Python's own module; MachineError without one."""
-    if program := shutil.which("uv"):
-        return [program]
-    if find_spec("uv"):
-        return python_module("uv")
+    """The command that runs uv; MachineError without one."""
     if found := overlay.find_uv():
         return found
-    raise MachineError("uv is not installed, and it makes the web UI's environment", "pip install uv")
+    raise MachineError("uv is not installed, and it makes the web UI's environment", "run fsd setup webui")
 
 
 def choose_python(versions: tuple[str, ...]) -> tuple[str, Path]:
