@@ -14,7 +14,9 @@ import syscalls
 SCRIPT = Path(__file__).with_name("faulty_drive.py")
 
 
-@pytest.mark.skipif(not syscalls.AVAILABLE, reason="system calls are read on x86-64 Linux only")
+@pytest.mark.skipif(
+    not syscalls.AVAILABLE, reason="processes can be traced on x86-64 Linux only, and where it is allowed"
+)
 @pytest.mark.parametrize("kind", faulty_drive.KINDS)
 def test_every_point(kind: str) -> None:
     done = subprocess.run([sys.executable, str(SCRIPT), kind], capture_output=True, text=True, timeout=1200)
@@ -24,7 +26,9 @@ def test_every_point(kind: str) -> None:
     assert found and int(found[1]) >= 4
 
 
-@pytest.mark.skipif(not syscalls.AVAILABLE, reason="system calls are read on x86-64 Linux only")
+@pytest.mark.skipif(
+    not syscalls.AVAILABLE, reason="processes can be traced on x86-64 Linux only, and where it is allowed"
+)
 @pytest.mark.parametrize(
     ("kind", "broken"),
     [
