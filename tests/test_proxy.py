@@ -563,7 +563,9 @@ def test_one_that_stands_still_is_not_taken_for_dead(monkeypatch: pytest.MonkeyP
 def test_it_runs_no_file_of_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "secrets.py").write_text("raise SystemExit('it was run')")
     monkeypatch.chdir(tmp_path)
-    start_proxy("Other").stop()
+    other = start_proxy("Other")
+    assert other.is_running
+    other.stop()
 
 
 def test_it_listens_on_one_address_alone(proxy: ProxyProcess) -> None:

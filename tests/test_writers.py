@@ -106,5 +106,7 @@ def test_a_drive_that_is_away_does_not_hide_what_was_done(session: Session, monk
     with writing(session):
         monkeypatch.setattr(Path, "unlink", away)
     monkeypatch.undo()
+    assert (session.folder / LOCK_NAME).exists()
     with writing(session):  # the lock is our own, of a process that lives: taken up by its owner
         pass
+    assert not (session.folder / LOCK_NAME).exists()
