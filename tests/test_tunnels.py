@@ -75,11 +75,12 @@ def urls() -> Urls:
 
 @pytest.fixture
 def opened(lock: Lock, check: Checks, urls: Urls) -> Iterator[Open]:
-    """`keep_open` with this test's lock; what it opens is closed."""
+    """A watch with this test's lock; what it opens is closed."""
     with contextlib.ExitStack() as stack:
 
         def open_it(wanted: str | list[str], pace: Pace = PACE) -> Watch:
-            watch = tunnels.keep_open(wanted, lock, check, urls, pace)
+            watch = tunnels.start_watch(wanted, lock, check, urls, pace)
+            watch.wait_open()
             stack.callback(watch.close)
             return watch
 
@@ -497,12 +498,12 @@ def test_no_tunnel_opens_but_onto_the_lock(stage: Any, check: Checks, urls: Urls
     program = stage("cloudflared")
     program.plays("cloudflared_ok.log")
     with pytest.raises(MachineError, match="not onto a bare port"):
-        tunnels.keep_open("cloudflared", 7860, check, urls)  # type: ignore[arg-type]
+        tunnels.start_watch("cloudflared", 7860, check, urls)  # type: ignore[arg-type]
     with (
         serving(lambda path: (401 if path == "/" else 404, b"")) as port,
         pytest.raises(MachineError, match="lets strangers in"),
     ):
-        tunnels.keep_open("cloudflared", Lock(port), check, urls)
+        tunnels.start_watch("cloudflared", Lock(port), check, urls)
     assert program.launches == 0
 
 

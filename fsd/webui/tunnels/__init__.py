@@ -1,6 +1,6 @@
 """Tunnels: ways for a browser elsewhere to reach the web UI, always through fsd's lock.
 
-A table of small adapters; `keep_open` opens one, tries it end to end, and opens it again when it ends.
+A table of small adapters; `start_watch` opens one, tries it end to end, and opens it again when it ends.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from fsd.webui.tunnels.pace import PATIENT, Pace
 from fsd.webui.tunnels.tunnel import Lock, TunnelKind
 from fsd.webui.tunnels.watch import Choice, Watch, none_of
 
-__all__ = ["AUTO", "TUNNELS", "Lock", "Pace", "TunnelKind", "Watch", "first_kind", "keep_open", "start_watch"]
+__all__ = ["AUTO", "TUNNELS", "Lock", "Pace", "TunnelKind", "Watch", "first_kind", "start_watch"]
 
 _KINDS = (
     TunnelKind(
@@ -64,25 +64,6 @@ AUTO = {
 """What "auto" tries in turn, on Colab and elsewhere. At home nothing leaves the machine unless it is asked for."""
 
 
-def keep_open(
-    wanted: str | list[str],
-    lock: Lock,
-    check: Callable[[str], None],
-    on_url: Callable[[str], None],
-    pace: Pace = PATIENT,
-) -> Watch:
-    """An open tunnel onto the lock, kept open until it is closed.
-
-    wanted: a name of TUNNELS, several to be tried in turn, or "auto"; with a colon the address: "ngrok:my.ngrok.app".
-    lock: the proxy. check: raises until the whole chain answers at an address. on_url: told each address once it
-    answers, the first and those after it. Call it on a notebook's main thread: only there can Colab's page be asked.
-    MachineError says in one line for each kind why none could be opened, and what to do.
-    """
-    watch = start_watch(wanted, lock, check, on_url, pace)
-    watch.wait_open()
-    return watch
-
-
 def start_watch(
     wanted: str | list[str],
     lock: Lock,
@@ -90,7 +71,13 @@ def start_watch(
     on_url: Callable[[str], None],
     pace: Pace = PATIENT,
 ) -> Watch:
-    """The same before any tunnel is open, so that others can close it meanwhile: `wait_open` is to follow."""
+    """What opens a tunnel onto the lock and keeps it open until it is closed; `wait_open` is to follow.
+
+    wanted: a name of TUNNELS, several to be tried in turn, or "auto"; with a colon the address: "ngrok:my.ngrok.app".
+    lock: the proxy. check: raises until the whole chain answers at an address. on_url: told each address once it
+    answers, the first and those after it. Wait on a notebook's main thread: only there can Colab's page be asked.
+    `wait_open` says in one line for each kind why none could be opened, and what to do: MachineError.
+    """
     need_lock(lock)
     return Watch(_choices(_asked(wanted), lock.port), lock, check, on_url, pace)
 
@@ -107,7 +94,7 @@ def need_lock(lock: Lock) -> None:
 
 
 def first_kind(wanted: str | list[str]) -> TunnelKind:
-    """The kind that `keep_open` tries first, whether or not it opens; MachineError for an unknown name."""
+    """The kind that `start_watch` tries first, whether or not it opens; MachineError for an unknown name."""
     return TUNNELS[_asked(wanted)[0][0]]
 
 
