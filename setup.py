@@ -49,7 +49,7 @@ setup(
     package_data={
         "fsd.data": ["*.md", "models/*", "demo_photos/*"],
         "fsd.families.configs": ["*/*.json"],
-        "fsd.runtime": ["locks/*.txt"],
+        "fsd.runtime.packages": ["locks/*.txt"],
         "fsd.webui": ["guest/*.py", "locks/*"],
         "fsd.webui.tunnels": ["*.json"],
     },

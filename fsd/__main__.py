@@ -15,7 +15,8 @@ from fsd.data import session as sessions
 from fsd.data.session import Session
 from fsd.errors import FsdError, Interrupted
 from fsd.needs import root_folder
-from fsd.runtime import overlay, report
+from fsd.runtime import report
+from fsd.runtime.packages import overlay
 from fsd.runtime.process import missing_package
 
 _FINISHED, _FAILED, _WRONG_USAGE, _STOPPED = 0, 1, 2, 75

@@ -29,11 +29,12 @@ from fsd.needs import (
     root_folder,
 )
 from fsd.presets import with_preset_steps
-from fsd.runtime import colab, files, machine, report, wheel_house, wheels
-from fsd.runtime.local_first import working
+from fsd.runtime import colab, files, machine, report, wheels
+from fsd.runtime.packages import wheel_house
 from fsd.runtime.process import run_stage
 from fsd.runtime.report import Result
-from fsd.runtime.safe import spooling
+from fsd.runtime.spool.local_first import working
+from fsd.runtime.spool.safe import spooling
 from fsd.settings import one_of
 from fsd.stage import train_stage
 from fsd.weights import checkpoint

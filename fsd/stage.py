@@ -7,7 +7,7 @@ from fsd.errors import RecipeError
 from fsd.needs import need_base_model, need_photos
 from fsd.runtime.process import run_stage
 from fsd.runtime.report import Result
-from fsd.runtime.safe import bring, spool_of
+from fsd.runtime.spool.safe import bring, spool_of
 from fsd.weights import checkpoint
 
 

@@ -12,8 +12,9 @@ from fsd.data.lock import writing
 from fsd.data.session import Session
 from fsd.errors import RecipeError
 from fsd.needs import need_training, root_folder
-from fsd.runtime import files, report, safe
+from fsd.runtime import files, report
 from fsd.runtime.report import Result
+from fsd.runtime.spool import safe
 from fsd.settings import one_of
 from fsd.weights import checkpoint, removable
 
@@ -166,7 +167,7 @@ def doctor(offline: bool = False) -> Result:
     Exit codes: 0 training and the web UI would work, 1 neither, 3 training alone, 4 the web UI alone.
     offline: do not ask the download sources whether they are there.
     """
-    from fsd.runtime.doctor import examine
+    from fsd.runtime.doctor.examine import examine
     from fsd.webui.places import places
 
     return examine(places(), offline)

@@ -29,10 +29,11 @@ from syscalls import Call
 from fsd.data.lock_record import LOCK_NAME
 from fsd.data.session import Session, create, writing
 from fsd.errors import FsdError
-from fsd.runtime import files, safe
-from fsd.runtime.local_first import FSD_LOCAL, working
-from fsd.runtime.spool import Spool
-from fsd.runtime.spool_state import WRITTEN
+from fsd.runtime import files
+from fsd.runtime.spool import safe
+from fsd.runtime.spool.local_first import FSD_LOCAL, working
+from fsd.runtime.spool.spool import Spool
+from fsd.runtime.spool.state import WRITTEN
 from fsd.weights import checkpoint
 
 SAVED, REFUSED, TRACEBACK = 0, 3, 4

@@ -20,7 +20,8 @@ sys.path = [given["root"], given["packages"], *given["more"],
 import platform
 if given["python"]:
     platform.python_version = lambda: given["python"]
-from fsd.runtime import colab, doctor, sources_check
+from fsd.runtime import colab
+from fsd.runtime.doctor import examine, sources
 colab.MOUNT_POINT = Path(given["mount"])
 space = collections.namedtuple("space", "total used free")
 def free(path, there=shutil.disk_usage):
@@ -34,8 +35,8 @@ def stat(path, **options):
         raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
     return real(path, **options)
 Path.stat = stat
-places = sources_check.known_places() if given["ask"] else []
-page = doctor.examine(offline=not given["ask"])
+places = sources.known_places() if given["ask"] else []
+page = examine.examine(offline=not given["ask"])
 import fsd.command_line
 import fsd.webui.places
 fsd.command_line.parser()

@@ -18,7 +18,7 @@ from notebook_runner import ROOT
 from packaging.requirements import Requirement
 from recorded_images import Recorded, check, extras, images, profiles, resolution
 
-from fsd.runtime.image import NEWEST
+from fsd.runtime.doctor.image import NEWEST
 
 RECORD = resolution()
 CASES = [(image, profile) for image in images() for profile in RECORD["images"][image.name]]

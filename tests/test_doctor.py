@@ -16,10 +16,10 @@ import pytest
 from machines import Machine
 from recorded_images import images
 
-from fsd.runtime import doctor, sources_check
-from fsd.runtime.image import NEWEST, RECORDED
-from fsd.runtime.package_check import OPTIONAL
-from fsd.runtime.sources_check import GONE, NO_TOKEN, NOT_ALLOWED, THERE, UNREACHABLE, Place
+from fsd.runtime.doctor import examine, sources
+from fsd.runtime.doctor.image import NEWEST, RECORDED
+from fsd.runtime.doctor.packages import OPTIONAL
+from fsd.runtime.doctor.sources import GONE, NO_TOKEN, NOT_ALLOWED, THERE, UNREACHABLE, Place
 
 T4 = "Tesla T4, 15360 MiB, 550.54.15, 7.5"
 UNRECORDED = {"aiohttp": "3.10", "matplotlib": "3.8", "tqdm": "4.66"}
@@ -49,7 +49,7 @@ def colab_image(folder: Path) -> Machine:
 def test_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("FSD_HOME", raising=False)
     monkeypatch.chdir(tmp_path)
-    found = doctor.examine(offline=True)
+    found = examine.examine(offline=True)
     show("this-machine", found.text)
     assert found.text.startswith("fsd doctor: fsd ")
     assert f"Python    {sys.version.split()[0]}" in found.text
@@ -218,14 +218,14 @@ def address(server: Any) -> Callable[[str], str]:
     ],
 )  # fmt: skip
 def test_answers_are_told_apart(address: Callable[[str], str], path: str, state: str) -> None:
-    (found,) = sources_check.check([Place("models", "one", (address(path),))], {})
+    (found,) = sources.check([Place("models", "one", (address(path),))], {})
     assert found.answers == ((address(path), state),)
     assert found.usable is (state == THERE)
 
 
 def test_each_mirror_is_asked_once_by_head(server: Any, address: Callable[[str], str]) -> None:
     places = [Place("a", str(number), (address("404/x"), address("200/y"))) for number in range(3)]
-    assert all(one.usable for one in sources_check.check(places, {}))
+    assert all(one.usable for one in sources.check(places, {}))
     assert sorted(server.asked) == [("HEAD", "/200/y", ""), ("HEAD", "/404/x", "")]
 
 
@@ -236,10 +236,10 @@ def test_a_dead_host_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None
         tried.append(url)
         raise TimeoutError
 
-    monkeypatch.setattr(sources_check, "_head", head)
-    monkeypatch.setattr(sources_check, "_AT_ONCE", 1)
+    monkeypatch.setattr(sources, "_head", head)
+    monkeypatch.setattr(sources, "_AT_ONCE", 1)
     places = [Place("a", str(number), (f"https://dead.invalid/{number}",)) for number in range(50)]
-    assert {state for one in sources_check.check(places, {}) for _, state in one.answers} == {UNREACHABLE}
+    assert {state for one in sources.check(places, {}) for _, state in one.answers} == {UNREACHABLE}
     assert len(tried) == 1
 
 
@@ -250,9 +250,9 @@ def test_a_token_goes_to_its_own_site_alone(monkeypatch: pytest.MonkeyPatch) -> 
         sent[url] = token
         return 200, {}
 
-    monkeypatch.setattr(sources_check, "_head", head)
+    monkeypatch.setattr(sources, "_head", head)
     urls = ("https://huggingface.co/a", "http://huggingface.co/a", "https://civitai.com/b", "https://example.org/c")
-    sources_check.check([Place("a", "one", urls)], {"HF_TOKEN": "hf", "CIVITAI_TOKEN": "ci"})
+    sources.check([Place("a", "one", urls)], {"HF_TOKEN": "hf", "CIVITAI_TOKEN": "ci"})
     assert sent == dict(zip(urls, ("hf", "", "ci", ""), strict=True))
 
 
@@ -266,8 +266,8 @@ def test_the_page_names_each_faulty_mirror(
         Place("models", "refused", (address("403/x"),)),
         Place("models", "lost", (address("404/x"),)),
     ]
-    monkeypatch.setattr(sources_check, "known_places", lambda: places)
-    found = doctor.examine()
+    monkeypatch.setattr(sources, "known_places", lambda: places)
+    found = examine.examine()
     assert "models: 1 of 4 can be had" in found.text
     for words in ("good: 127.0.0.1", "gone (404)", "wants a token (401)", "(403)", "no mirror has lost"):
         assert words in found.text
@@ -281,7 +281,7 @@ def test_every_place_that_fsd_downloads_from_is_known() -> None:
     from fsd.webui.flavors import FLAVORS
     from fsd.webui.places import places
 
-    known = {one.name for one in sources_check.known_places()}
+    known = {one.name for one in sources.known_places()}
     assert known >= FAMILIES.keys() - {"tiny"}
     mirrors = {f"{url}.git" for place in places() for url in place.urls}
     assert mirrors >= {url for flavor in FLAVORS.values() for one in flavor.repositories for url in one.mirrors}

@@ -13,7 +13,7 @@ import pytest
 from fsd.data.session import create
 from fsd.errors import MachineError
 from fsd.runtime import colab, drive, files
-from fsd.runtime.heartbeat import MARK, Heartbeat
+from fsd.runtime.spool.heartbeat import MARK, Heartbeat
 from fsd.weights import checkpoint
 
 

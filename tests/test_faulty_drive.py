@@ -32,7 +32,7 @@ def test_every_point(kind: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "broken"),
     [
-        ("write that loses half", "import fsd.runtime.deliver as d; d._settled = lambda *_: ''"),
+        ("write that loses half", "import fsd.runtime.spool.deliver as d; d._settled = lambda *_: ''"),
         ("empty after rename", "import fsd.runtime.files as f; f._comes_back = lambda *_: True"),
     ],
 )

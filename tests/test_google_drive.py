@@ -13,10 +13,11 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from fsd.errors import MachineError
-from fsd.runtime import colab, safe
-from fsd.runtime.google_drive import GoogleDrive
-from fsd.runtime.spool import Spool
-from fsd.runtime.spool_state import CONFIRMED, WRITTEN
+from fsd.runtime import colab
+from fsd.runtime.spool import safe
+from fsd.runtime.spool.google_drive import GoogleDrive
+from fsd.runtime.spool.spool import Spool
+from fsd.runtime.spool.state import CONFIRMED, WRITTEN
 
 MD5 = hashlib.md5(b"weights").hexdigest()
 TREE = {

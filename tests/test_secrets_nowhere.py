@@ -47,7 +47,7 @@ colab.MOUNT_POINT = Path({mount!r})
 """
 EXAMINE = """
 from fsd.runtime import secrets
-from fsd.runtime.doctor import examine
+from fsd.runtime.doctor.examine import examine
 assert all(secrets.token(name) for name in secrets.NAMES)
 examine(offline=True)
 """

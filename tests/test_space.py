@@ -11,9 +11,9 @@ from micro import make_folder
 
 from fsd.errors import MachineError
 from fsd.runtime import colab, space
-from fsd.runtime.local_first import working
 from fsd.runtime.space import Need, need_room
-from fsd.runtime.spool import Spool
+from fsd.runtime.spool.local_first import working
+from fsd.runtime.spool.spool import Spool
 from fsd.weights import checkpoint
 from fsd.weights.removable import KINDS, SURE, free, removable
 from fsd.weights.sizes import checkpoint_bytes, checkpoint_needs, parameters

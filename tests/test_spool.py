@@ -12,10 +12,10 @@ from threading import Event
 import pytest
 
 from fsd.errors import MachineError, WeightsError
-from fsd.runtime import deliver, safe
-from fsd.runtime.local_first import brought, forget, twin, working
-from fsd.runtime.spool import Spool
-from fsd.runtime.spool_state import CONFIRMED, LOCAL, WRITTEN
+from fsd.runtime.spool import deliver, safe
+from fsd.runtime.spool.local_first import brought, forget, twin, working
+from fsd.runtime.spool.spool import Spool
+from fsd.runtime.spool.state import CONFIRMED, LOCAL, WRITTEN
 from fsd.weights import checkpoint
 
 ROOT = Path(__file__).parents[1]
@@ -167,7 +167,7 @@ def test_what_drive_does_not_take_stays_local_and_says_why(
 
 def test_a_kill_in_the_middle_goes_on_in_the_next_process(session: Path) -> None:
     spool_of(session).add(save(session, 1))
-    code = "import sys, os, signal\nfrom pathlib import Path\nfrom fsd.runtime import deliver, spool\n"
+    code = "import sys, os, signal\nfrom pathlib import Path\nfrom fsd.runtime.spool import deliver, spool\n"
     code += "deliver._settled = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\nspool.Spool(Path(sys.argv[1])).work()"
     child = subprocess.run([sys.executable, "-c", code, str(session)], cwd=ROOT)
     assert child.returncode == -9

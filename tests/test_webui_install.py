@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from fsd.errors import DownloadError, MachineError, RecipeError
-from fsd.runtime import colab, overlay
+from fsd.runtime import colab
+from fsd.runtime.packages import overlay
 from fsd.webui import environment as environments
 from fsd.webui import install as installing
 from fsd.webui.checkout import addresses, check_out, is_at, is_whole

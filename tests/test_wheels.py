@@ -16,12 +16,13 @@ import pytest
 from tiny_wheels import tiny_installed, tiny_wheel
 
 from fsd.errors import DownloadError, FsdError, MachineError
-from fsd.runtime import files, overlay, requirements, uv, validate, wheel_house
-from fsd.runtime.choose import choose
-from fsd.runtime.installed import Found, installed, provider
-from fsd.runtime.locks import check_against, read_lock
-from fsd.runtime.profiles import PROFILES, Profile
-from fsd.runtime.resolve import Wheel
+from fsd.runtime import files
+from fsd.runtime.packages import overlay, requirements, uv, validate, wheel_house
+from fsd.runtime.packages.choose import choose
+from fsd.runtime.packages.installed import Found, installed, provider
+from fsd.runtime.packages.locks import check_against, read_lock
+from fsd.runtime.packages.profiles import PROFILES, Profile
+from fsd.runtime.packages.resolve import Wheel
 from fsd.runtime.wheels import check, install, need_working, plan_setup
 
 ROOT = Path(__file__).parents[1]
@@ -408,7 +409,7 @@ def test_uv_runs_without_what_an_image_sets_for_its_own(monkeypatch: pytest.Monk
 
 
 def test_the_locks_travel_with_the_package() -> None:
-    assert (ROOT / "fsd/runtime/locks").resolve() == LOCKS
+    assert (ROOT / "fsd/runtime/packages/locks").resolve() == LOCKS
 
 
 def test_a_wheel_that_is_not_the_locked_file_is_refused(tmp_path: Path) -> None:

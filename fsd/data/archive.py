@@ -15,7 +15,7 @@ from fsd.data.lock_record import LOCK_NAME
 from fsd.data.names import user_path
 from fsd.errors import MachineError, SessionError
 from fsd.runtime.files import replacing
-from fsd.runtime.local_first import forget
+from fsd.runtime.spool.local_first import forget
 
 __all__ = ["export_session", "import_session", "remove_session"]
 

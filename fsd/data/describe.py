@@ -14,8 +14,8 @@ from fsd.data.prompt import caption_file
 from fsd.errors import FsdError
 from fsd.recipe import Recipe
 from fsd.runtime.files import size_bytes
-from fsd.runtime.local_first import twin
 from fsd.runtime.report import human_bytes
+from fsd.runtime.spool.local_first import twin
 
 STAGES = ("text_encoder", "unet")
 

@@ -12,7 +12,7 @@ from fsd.data.lock import writing
 from fsd.data.names import check_name, is_plain, user_path
 from fsd.errors import SessionError
 from fsd.runtime.files import write_json
-from fsd.runtime.local_first import forget
+from fsd.runtime.spool.local_first import forget
 
 __all__ = ["FORMAT", "SUITE", "Session", "check_name", "create", "describe", "list_sessions", "open_session"]
 __all__ += ["open_session_folder", "read_manifest", "sessions_folder", "writing"]

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from fsd.errors import FsdError, Interrupted, MachineError, from_json
-from fsd.runtime import overlay, report
+from fsd.runtime import report
+from fsd.runtime.packages import overlay
 
 _REPLY_PATH = "FSD_REPLY_PATH"
 """Names the file in which a child leaves its result or its error for `run_stage`."""

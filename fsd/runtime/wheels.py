@@ -8,15 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fsd.errors import FsdError, MachineError
-from fsd.runtime import overlay, report, uv, wheel_house
-from fsd.runtime.choose import SetupPlan, choose
-from fsd.runtime.installed import installed, lacking, provider
-from fsd.runtime.profiles import OPTIONAL, PROFILES, Profile, need_profile
-from fsd.runtime.requirements import in_range
-from fsd.runtime.resolve import Wheel
-from fsd.runtime.setup_result import Row, SetupResult
-from fsd.runtime.validate import try_imports
-from fsd.runtime.wheel_files import fetch_wheels
+from fsd.runtime import report
+from fsd.runtime.packages import overlay, uv, wheel_house
+from fsd.runtime.packages.choose import SetupPlan, choose
+from fsd.runtime.packages.installed import installed, lacking, provider
+from fsd.runtime.packages.profiles import OPTIONAL, PROFILES, Profile, need_profile
+from fsd.runtime.packages.requirements import in_range
+from fsd.runtime.packages.resolve import Wheel
+from fsd.runtime.packages.setup_result import Row, SetupResult
+from fsd.runtime.packages.validate import try_imports
+from fsd.runtime.packages.wheel_files import fetch_wheels
 
 __all__ = ["PROFILES", "Profile", "SetupPlan", "SetupResult", "check", "install", "plan_setup"]
 

@@ -17,10 +17,10 @@ from fsd.data.session import Session, open_session_folder
 from fsd.errors import FsdError, RecipeError
 from fsd.recipe import Recipe
 from fsd.runtime import process, report
-from fsd.runtime.local_first import brought, working
-from fsd.runtime.safe import spooling
 from fsd.runtime.space import need_room
-from fsd.runtime.spool import Spool
+from fsd.runtime.spool.local_first import brought, working
+from fsd.runtime.spool.safe import spooling
+from fsd.runtime.spool.spool import Spool
 from fsd.train import loop
 from fsd.train.batch import Batches
 from fsd.train.device import choose_precision, make_accelerator

@@ -9,8 +9,9 @@ import shutil
 from pathlib import Path
 
 from fsd.errors import MachineError
-from fsd.runtime import overlay, report
+from fsd.runtime import report
 from fsd.runtime.files import write_bytes
+from fsd.runtime.packages import overlay
 from fsd.webui.steps import StepFailed, clean_environment, run_step
 
 LOCKS = Path(__file__).parent / "locks"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fsd.runtime.sources_check import Place
+from fsd.runtime.doctor.sources import Place
 from fsd.webui.flavors import FLAVORS
 from fsd.webui.tunnels.programs import CLOUDFLARED, FRPC, NGROK, machine
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from fsd.errors import MachineError, WeightsError
 from fsd.runtime import files
-from fsd.runtime.local_first import twin
+from fsd.runtime.spool.local_first import twin
 from fsd.weights.sealing import MANIFEST, discard, rename_over, seal
 
 STAGES = {"text_encoder": "text encoder", "unet": "UNet"}

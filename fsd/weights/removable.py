@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fsd.runtime import files
-from fsd.runtime.local_first import twin
-from fsd.runtime.spool import Spool
-from fsd.runtime.spool_state import CONFIRMED, WRITTEN
+from fsd.runtime.spool.local_first import twin
+from fsd.runtime.spool.spool import Spool
+from fsd.runtime.spool.state import CONFIRMED, WRITTEN
 from fsd.weights import checkpoint
 from fsd.weights.sealing import discard
 

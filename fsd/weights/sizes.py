@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from fsd.runtime import files
-from fsd.runtime.local_first import twin
 from fsd.runtime.space import Need
+from fsd.runtime.spool.local_first import twin
 from fsd.weights.parts import weight_files
 from fsd.weights.weight_file import read_weights
 

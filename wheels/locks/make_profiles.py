@@ -13,10 +13,10 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parents[1]))
 
-from fsd.runtime.installed import Found, provider  # noqa: E402
-from fsd.runtime.profiles import PROFILES, Profile  # noqa: E402
-from fsd.runtime.requirements import in_range, normal  # noqa: E402
-from fsd.runtime.resolve import resolved  # noqa: E402
+from fsd.runtime.packages.installed import Found, provider  # noqa: E402
+from fsd.runtime.packages.profiles import PROFILES, Profile  # noqa: E402
+from fsd.runtime.packages.requirements import in_range, normal  # noqa: E402
+from fsd.runtime.packages.resolve import resolved  # noqa: E402
 
 PLATFORMS = {"cpu": ("3.11", "3.13"), "colab": ("3.12", "3.13")}
 LINUX = "x86_64-manylinux_2_35"

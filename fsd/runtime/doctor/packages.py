@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fsd.errors import MachineError
 from fsd.runtime import colab
-from fsd.runtime.finding import BOTH, TRAINING, WEB_UI, Findings
-from fsd.runtime.requirements import parsed
+from fsd.runtime.doctor.finding import BOTH, TRAINING, WEB_UI, Findings
+from fsd.runtime.packages.requirements import parsed
 from fsd.runtime.wheels import SetupPlan, plan_setup
 
 JOBS = {TRAINING: "train", WEB_UI: "webui"}

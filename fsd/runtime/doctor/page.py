@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fsd import __version__
-from fsd.runtime.finding import BOTH, TRAINING, WEB_UI, Findings, Problem
+from fsd.runtime.doctor.finding import BOTH, TRAINING, WEB_UI, Findings, Problem
 from fsd.runtime.report import Result
 
 EXIT_CODES = {(True, True): 0, (False, False): 1, (True, False): 3, (False, True): 4}

@@ -12,7 +12,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from fsd.errors import MachineError
-from fsd.runtime import overlay, report
+from fsd.runtime import report
+from fsd.runtime.packages import overlay
 
 WANTED = "uv>=0.5"
 _LIMIT_S = 1800.0

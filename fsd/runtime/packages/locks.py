@@ -10,8 +10,8 @@ from pathlib import Path
 
 from fsd.errors import MachineError
 from fsd.runtime import colab, machine
-from fsd.runtime.requirements import normal
-from fsd.runtime.resolve import Wheel
+from fsd.runtime.packages.requirements import normal
+from fsd.runtime.packages.resolve import Wheel
 
 _FOLDER = Path(__file__).parent / "locks"
 _PIN = re.compile(r"^([\w.-]+)==([^\s;\\]+)((?:\s*\\\n\s*--hash=sha256:[0-9a-f]{64})*)", re.MULTILINE)

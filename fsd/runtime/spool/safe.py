@@ -10,10 +10,10 @@ from threading import Event
 
 from fsd.errors import MachineError
 from fsd.runtime import colab, drive, report
-from fsd.runtime.google_drive import GoogleDrive
 from fsd.runtime.report import human_bytes
-from fsd.runtime.spool import Spool
-from fsd.runtime.spool_state import LOCAL, WRITTEN
+from fsd.runtime.spool.google_drive import GoogleDrive
+from fsd.runtime.spool.spool import Spool
+from fsd.runtime.spool.state import LOCAL, WRITTEN
 
 CHECKPOINTS = "checkpoints"
 WAIT_S = 3600.0

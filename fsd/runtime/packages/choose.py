@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fsd.errors import MachineError
-from fsd.runtime import uv
-from fsd.runtime.installed import Found, provider
-from fsd.runtime.locks import check_against, lock_for
-from fsd.runtime.profiles import Profile
-from fsd.runtime.resolve import Wheel, resolve
-from fsd.runtime.uv import UvFailed
+from fsd.runtime.packages import uv
+from fsd.runtime.packages.installed import Found, provider
+from fsd.runtime.packages.locks import check_against, lock_for
+from fsd.runtime.packages.profiles import Profile
+from fsd.runtime.packages.resolve import Wheel, resolve
+from fsd.runtime.packages.uv import UvFailed
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any
 
 from fsd.errors import DownloadError
 from fsd.runtime import files
-from fsd.runtime.resolve import Wheel
+from fsd.runtime.packages.resolve import Wheel
 
 _FORMAT = 1
 _MANIFEST = "manifest.json"

@@ -13,13 +13,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from fsd.errors import MachineError
-from fsd.runtime import colab, secrets, sources_check, vitals
-from fsd.runtime.doctor_page import Examined, page
-from fsd.runtime.finding import BOTH, Findings
-from fsd.runtime.image import this_image
-from fsd.runtime.installed import installed
-from fsd.runtime.package_check import look_at_packages
-from fsd.runtime.sources_check import MEANING, NO_TOKEN, NOT_ALLOWED, UNREACHABLE, Checked, Place
+from fsd.runtime import colab, secrets
+from fsd.runtime.doctor import sources, vitals
+from fsd.runtime.doctor.finding import BOTH, Findings
+from fsd.runtime.doctor.image import this_image
+from fsd.runtime.doctor.packages import look_at_packages
+from fsd.runtime.doctor.page import Examined, page
+from fsd.runtime.doctor.sources import MEANING, NO_TOKEN, NOT_ALLOWED, UNREACHABLE, Checked, Place
+from fsd.runtime.packages.installed import installed
 
 OLDEST_PYTHON = (3, 11)
 _SETTINGS = (
@@ -38,12 +39,12 @@ def examine(places: Iterable[Place] = (), offline: bool = False) -> Examined:
     machine, packages = Findings("machine"), Findings("packages")
     _look_at_machine(machine)
     look_at_packages(packages)
-    sources = Findings("download sources")
+    answers = Findings("download sources")
     if offline:
-        sources.say("", "not asked")
+        answers.say("", "not asked")
     else:
-        _look_at_sources(sources, sources_check.check([*sources_check.known_places(), *places], values))
-    return page([machine, packages, sources, tokens, _policy()])
+        _look_at_sources(answers, sources.check([*sources.known_places(), *places], values))
+    return page([machine, packages, answers, tokens, _policy()])
 
 
 def _look_at_machine(found: Findings) -> None:
@@ -83,7 +84,7 @@ def _look_at_sources(found: Findings, checked: list[Checked]) -> None:
     for kind in dict.fromkeys(one.place.kind for one in checked):
         several = [one for one in checked if one.place.kind == kind]
         found.say("", f"{kind}: {sum(one.usable for one in several)} of {len(several)} can be had")
-    for one, url, state in sources_check.faulty(checked):
+    for one, url, state in sources.faulty(checked):
         found.say("", f"  {one.place.name}: {url.partition('://')[2].partition('/resolve/')[0]}: {MEANING[state]}")
     _add_source_problems(found, checked)
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 
-from fsd.runtime import overlay
-from fsd.runtime.requirements import Requirement, applies, in_range, normal, parsed
+from fsd.runtime.packages import overlay
+from fsd.runtime.packages.requirements import Requirement, applies, in_range, normal, parsed
 
 _SAME_MODULE = {
     "opencv-python-headless": ("opencv-contrib-python-headless", "opencv-python", "opencv-contrib-python"),

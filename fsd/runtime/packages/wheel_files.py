@@ -17,7 +17,7 @@ from typing import Any
 
 from fsd.errors import DownloadError
 from fsd.runtime import report
-from fsd.runtime.resolve import Wheel
+from fsd.runtime.packages.resolve import Wheel
 
 _AT_ONCE = 8
 _TRIES = 3

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from fsd.runtime import uv
-from fsd.runtime.installed import Found, kept_needs
-from fsd.runtime.requirements import normal
+from fsd.runtime.packages import uv
+from fsd.runtime.packages.installed import Found, kept_needs
+from fsd.runtime.packages.requirements import normal
 
 _VERSION = re.compile(r"^\d+(\.\d+)*((a|b|rc|\.post|\.dev)\d+)*(\+[a-zA-Z0-9.]+)?$")
 

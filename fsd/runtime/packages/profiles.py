@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fsd.errors import MachineError, meant
-from fsd.runtime.requirements import Requirement, extras, parsed
+from fsd.runtime.packages.requirements import Requirement, extras, parsed
 
 _MODULES = {
     "opencv-python-headless": "cv2",

@@ -1,6 +1,6 @@
 """Whether what was installed works: each package is imported in a child process, and what came is said in a table.
 
-python -m fsd.runtime.validate MODULE[:ATTRIBUTE] ...      (the child: one JSON line for each)
+python -m fsd.runtime.packages.validate MODULE[:ATTRIBUTE] ...      (the child: one JSON line for each)
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fsd.runtime import machine, overlay
+from fsd.runtime import machine
+from fsd.runtime.packages import overlay
 from fsd.runtime.process import STOP_WITH_PARENT, child_environment
 
 _LIMIT_S = 600.0
@@ -51,7 +52,7 @@ def _child(modules: Sequence[str]) -> tuple[list[Imported], str]:
     paths = [environment["PYTHONPATH"].split(os.pathsep)[0], *overlay.child_paths(), environment["PYTHONPATH"]]
     environment["PYTHONPATH"] = os.pathsep.join(paths)
     with tempfile.TemporaryFile("w+") as said:
-        command = [sys.executable, "-m", "fsd.runtime.validate", *modules]
+        command = [sys.executable, "-m", "fsd.runtime.packages.validate", *modules]
         child = subprocess.Popen(
             command, env=environment, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.DEVNULL,
             start_new_session=True, preexec_fn=STOP_WITH_PARENT,

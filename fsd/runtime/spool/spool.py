@@ -16,10 +16,11 @@ from pathlib import Path
 from threading import Event, Thread
 
 from fsd.errors import FsdError
-from fsd.runtime import deliver, files, report
-from fsd.runtime.heartbeat import Heartbeat
-from fsd.runtime.local_first import twin
-from fsd.runtime.spool_state import CONFIRMED, LEVELS, LOCAL, WRITTEN, Item, SpoolState
+from fsd.runtime import files, report
+from fsd.runtime.spool import deliver
+from fsd.runtime.spool.heartbeat import Heartbeat
+from fsd.runtime.spool.local_first import twin
+from fsd.runtime.spool.state import CONFIRMED, LEVELS, LOCAL, WRITTEN, Item, SpoolState
 
 Confirm = Callable[[Path, str], bool]
 """Whether Google has a file (its path on the mount) with that MD5; raises FsdError where that cannot be known."""

@@ -12,7 +12,7 @@ from threading import Thread
 from typing import Any
 
 from fsd.runtime import colab, drive
-from fsd.runtime.finding import BOTH, TRAINING, WEB_UI, Findings
+from fsd.runtime.doctor.finding import BOTH, TRAINING, WEB_UI, Findings
 from fsd.runtime.report import human_bytes
 
 LEAST_FREE_BYTES = 2_000_000_000

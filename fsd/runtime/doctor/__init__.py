@@ -1,0 +1,1 @@
+"""What `fsd doctor` looks at, and its page."""
