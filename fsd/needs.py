@@ -85,9 +85,11 @@ def base_folder(session: Session) -> Path:
 def need_training(session: Session) -> None:
     """SessionError unless the session has a checkpoint of a stage that the recipe wants."""
     recipe = session.recipe()
-    wanted = [stage for stage in checkpoint.STAGES if getattr(recipe, stage).steps]
+    wanted = [stage for stage in recipe.stages if getattr(recipe, stage).steps]
     if not any(checkpoint.list_checkpoints(session.checkpoints, stage) for stage in wanted):
-        raise SessionError(f"nothing is trained yet in session {session.name!r}", "run train_unet first")
+        raise SessionError(
+            f"nothing is trained yet in session {session.name!r}", f"run train_{recipe.stages[-1]} first"
+        )
 
 
 def counting_up(name: str, count: int, first: int = 0) -> list[int]:

@@ -11,7 +11,7 @@ from torch import nn
 from fsd.recipe import Recipe
 from fsd.train.latents import Latents
 from fsd.train.loss import dreambooth_loss
-from fsd.train.noise import NoiseSchedule, draw_noise, load_schedule
+from fsd.train.noise import Diffusion, draw_noise, load_schedule
 from fsd.train.optimizer import Optimizer, learning_rate_at
 from fsd.train.randomness import generator, pick
 
@@ -20,7 +20,7 @@ ALPHAS = torch.linspace(0.999, 0.005, 1000)
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
 def test_target_and_noisy_latents_give_back_the_clean_ones(prediction: str) -> None:
-    schedule = NoiseSchedule(ALPHAS, prediction)
+    schedule = Diffusion(ALPHAS, prediction)
     x0, eps, t = torch.randn(3, 4, 8, 8), torch.randn(3, 4, 8, 8), torch.tensor([0, 500, 999])
     noisy, target = schedule.add_noise(x0, eps, t), schedule.target(x0, eps, t)
     a = ALPHAS[t].view(-1, 1, 1, 1)
@@ -84,7 +84,7 @@ def make_network() -> nn.Module:
 
 def run_steps(network: nn.Module, optimizer: Optimizer, steps: range) -> None:
     for step in steps:
-        optimizer.set_learning_rate(1e-3 / (step + 1))
+        optimizer.set_learning_rates(dict.fromkeys("02", 1e-3 / (step + 1)))
         inputs = torch.randn(5, 64, generator=generator("inputs", step))
         network(inputs).square().mean().backward()
         optimizer.step()
@@ -122,19 +122,20 @@ def test_stepping_during_the_backward_pass_is_plain_adamw_and_leaves_no_gradient
 
 
 def test_batches_are_a_function_of_the_step() -> None:
-    from fsd.train.batch import Batches
+    from fsd.train.batch import Batches, Example
 
     recipe = Recipe(family="tiny", class_word="cup", batch_size=3, offset_noise=0.1).changed(prior__weight=0.5)
     latents = Latents(torch.randn(9, 4, 8, 8), torch.full((9, 4, 8, 8), 0.1))
-    batches = Batches("unet", recipe, [None] * 9, 5, latents, NoiseSchedule(ALPHAS, "epsilon"))
+    examples = [Example((place,), (place,)) for place in range(9)]
+    batches = Batches("unet", recipe, examples[:5], examples[5:], latents, Diffusion(ALPHAS, "epsilon"))
     device = torch.device("cpu")
-    late, early, late_again = batches.at(17, device), batches.at(2, device), batches.at(17, device)
+    [late], [early], [late_again] = batches.at(17, device), batches.at(2, device), batches.at(17, device)
     assert torch.equal(late.noisy, late_again.noisy)
     assert torch.equal(late.timesteps, late_again.timesteps)
     assert not torch.equal(late.noisy, early.noisy)
-    assert len(late.rows) == 6
-    assert all(row < 5 for row in late.rows[:3])
-    assert all(row >= 5 for row in late.rows[3:])
+    assert len(late.prompts) == 6
+    assert all(row < 5 for row in late.prompts[:3])
+    assert all(row >= 5 for row in late.prompts[3:])
     assert late.weights.tolist() == pytest.approx([1 / 3] * 3 + [0.5 / 3] * 3)
-    seen = {row for step in range(10) for row in batches.at(step, device).rows}
+    seen = {row for step in range(10) for row in batches.at(step, device)[0].prompts}
     assert seen == set(range(9))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 Box = tuple[int, int, int]
 """(left, top, side) of a square in pixels of a photo."""
+Area = tuple[int, int, int, int]
+"""(left, top, width, height) of a part of a photo, in its pixels."""
 
 
 def rescaled(box: Box, size: tuple[int, int], new_size: tuple[int, int]) -> Box:

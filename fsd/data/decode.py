@@ -10,7 +10,7 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
-from fsd.data.box import Box
+from fsd.data.box import Area, Box
 from fsd.errors import MachineError, SessionError
 
 if TYPE_CHECKING:
@@ -70,13 +70,19 @@ def decode(source: bytes | BinaryIO, name: str, max_side_px: int = MAX_SIDE_PX) 
 
 def square(photo: Pil.Image, box: Box, resolution_px: int) -> Pil.Image:
     """The box of the photo as RGB, `resolution_px` on each side; a box that reaches outside is moved and cut to fit."""
+    side = max(1, min(box[2], *photo.size))
+    return cut_out(photo, (box[0], box[1], side, side), (resolution_px, resolution_px))
+
+
+def cut_out(photo: Pil.Image, area: Area, size_px: tuple[int, int]) -> Pil.Image:
+    """The area of the photo as RGB of that size; an area that reaches outside is moved and cut to fit."""
     from PIL import Image
 
-    side = max(1, min(box[2], *photo.size))
-    left = min(max(0, box[0]), photo.width - side)
-    top = min(max(0, box[1]), photo.height - side)
-    cut = (left, top, left + side, top + side)
-    return photo.resize((resolution_px, resolution_px), Image.Resampling.LANCZOS, cut, reducing_gap=3.0)
+    width, height = max(1, min(area[2], photo.width)), max(1, min(area[3], photo.height))
+    left = min(max(0, area[0]), photo.width - width)
+    top = min(max(0, area[1]), photo.height - height)
+    cut = (left, top, left + width, top + height)
+    return photo.resize(size_px, Image.Resampling.LANCZOS, cut, reducing_gap=3.0)
 
 
 def opened_size(size: tuple[int, int]) -> tuple[int, int]:

@@ -12,12 +12,10 @@ from fsd.data.lock_record import holder
 from fsd.data.names import photo_files
 from fsd.data.prompt import caption_file
 from fsd.errors import FsdError
-from fsd.recipe import Recipe
+from fsd.recipe import STAGES, Recipe
 from fsd.runtime.files import size_bytes
 from fsd.runtime.report import human_bytes
 from fsd.runtime.spool.local_first import twin
-
-STAGES = ("text_encoder", "unet")
 
 
 def describe(session: Session) -> dict[str, Any]:
@@ -41,9 +39,10 @@ def describe(session: Session) -> dict[str, Any]:
         "held_out": len(photo_files(session.held_out_images)),
         "captions": len(_captioned(session)),
         "class_images": len(photo_files(session.class_images)) + len(photo_files(session.concept_images)),
-        "steps": {stage: getattr(recipe, stage).steps for stage in STAGES},
+        "steps": {stage: getattr(recipe, stage).steps for stage in recipe.stages},
         "checkpoints": checkpoints,
         "ckpt": [path.name for path in session.ckpt_files()],
+        "loras": [path.name for path in session.lora_files()],
         "bytes": folder_bytes(session),
         "writer": holder(session.folder),
     }
@@ -59,10 +58,11 @@ def in_lines(facts: dict[str, Any]) -> str:
     counts = {"photos": "photos", "held_out": "held out", "captions": "with captions", "class_images": "class images"}
     lines += [f"{words}: {facts[name]}" for name, words in counts.items() if facts[name] or name == "photos"]
     lines += [f"base model: {facts['base_model']} ({facts['family']})"] if facts["base_model"] else []
-    for stage, words in (("text_encoder", "text encoder"), ("unet", "UNet")):
+    for stage, steps in facts["steps"].items():
         reached = max((checkpoint["step"] for checkpoint in facts["checkpoints"][stage]), default=0)
-        lines.append(f"{words}: {reached} of {facts['steps'][stage]} steps")
+        lines.append(f"{STAGES[stage]}: {reached} of {steps} steps")
     lines += [f"CKPT: {', '.join(facts['ckpt'])}"] if facts["ckpt"] else []
+    lines += [f"LoRA: {', '.join(facts['loras'])}"] if facts["loras"] else []
     writer = facts["writer"]
     lines += [f"being written by process {writer.get('pid')} on {writer.get('host')}"] if writer else []
     lines.append(f"on the disk: {human_bytes(facts['bytes']['total'])}")
@@ -105,7 +105,7 @@ def _record(folder: Path) -> dict[str, Any] | None:
 def _state(session: Session, recipe: Recipe, facts: dict[str, Any], prompts: str) -> tuple[str, str]:
     """(state in words, next verb): the first thing in the pipeline's order that is not done yet."""
     reached = {stage: max((c["step"] for c in facts["checkpoints"][stage]), default=0) for stage in STAGES}
-    done = {stage: _is_done(facts["checkpoints"][stage], getattr(recipe, stage).steps) for stage in STAGES}
+    done = {stage: _is_done(facts["checkpoints"][stage], getattr(recipe, stage).steps) for stage in recipe.stages}
     if facts["ckpt"] and not any(facts["checkpoints"].values()):
         return "CKPT saved", "generate" if facts["base_model"] else "choose-base-model"
     if not facts["photos"]:
@@ -115,22 +115,23 @@ def _state(session: Session, recipe: Recipe, facts: dict[str, Any], prompts: str
     shown = prompts == "file name" or (session.logs / "prompts.txt").is_file()
     if not any(reached.values()) and not shown and facts["captions"] < facts["photos"]:
         return "photos added", "caption-photos"
-    for stage, words in (("text_encoder", "text encoder"), ("unet", "UNet")):
+    for stage in recipe.stages:
         if not done[stage]:
             before = "text encoder trained" if stage == "unet" and recipe.text_encoder.steps else "ready to train"
-            state = f"{words} at step {reached[stage]}" if reached[stage] else before
+            state = f"{STAGES[stage]} at step {reached[stage]}" if reached[stage] else before
             return state, f"train-{stage.replace('_', '-')}"
-    if not facts["ckpt"] or _is_stale(session):
-        return "trained", "save-ckpt"
-    return "CKPT saved", "generate"
+    what, files = ("LoRA", session.lora_files()) if recipe.method == "lora" else ("CKPT", session.ckpt_files())
+    if _is_stale(session, files):
+        return "trained", f"save-{what.lower()}"
+    return f"{what} saved", "generate"
 
 
 def _is_done(checkpoints: list[dict[str, Any]], steps: int) -> bool:
     return steps == 0 or any(c["done"] and c["step"] >= steps for c in checkpoints)
 
 
-def _is_stale(session: Session) -> bool:
-    """Whether a checkpoint is younger than every CKPT."""
+def _is_stale(session: Session, files: list[Path]) -> bool:
+    """Whether a checkpoint is younger than every one of the files that were made of them, or there is none."""
     trained = [path.stat().st_mtime for path in session.checkpoints.glob("*-*/checkpoint.json")]
-    saved = [path.stat().st_mtime for path in session.ckpt_files()]
-    return max(trained, default=0.0) > max(saved, default=0.0)
+    saved = [path.stat().st_mtime for path in files]
+    return not saved or max(trained, default=0.0) > max(saved, default=0.0)

@@ -51,6 +51,7 @@ class Session:
     checkpoints = _Inside("checkpoints")
     samples = _Inside("samples")
     logs = _Inside("logs")
+    loras = _Inside("loras")
 
     @property
     def name(self) -> str:
@@ -80,6 +81,10 @@ class Session:
         """Give a session of the original suite its session.json: done by its first writer."""
         if not self.session_path.exists():
             write_json(self.session_path, self.manifest())
+
+    def lora_files(self) -> list[Path]:
+        """The LoRA files in the session, sorted by name."""
+        return sorted(self.loras.glob("*.safetensors"))
 
     def ckpt_files(self) -> list[Path]:
         """The single-file models in the session, sorted by name."""

@@ -14,9 +14,8 @@ METHODS = {"full": "full DreamBooth", "lora": "LoRA training", "text_encoder": "
 
 
 def can_train(family: ModelFamily, method: str = "full") -> bool:
-    """Whether this release trains the family so: its trainer takes a UNet with one text encoder, in full."""
-    simple = family.backbone == "unet" and len(family.text_encoders) == 1
-    return method in ("full", "text_encoder") and simple and family.method(method) is not None
+    """Whether the family can be trained so: in full only UNets can."""
+    return family.method(method) is not None
 
 
 def training_fault(family: ModelFamily, method: str = "full") -> str:
@@ -25,8 +24,6 @@ def training_fault(family: ModelFamily, method: str = "full") -> str:
         return ""
     others = _names(other for other in FAMILIES.values() if can_train(other, method))
     instead = f"families for {METHODS[method]}: {others or 'none yet'}"
-    if family.method(method):
-        return f"{METHODS[method]} of {family.title} is not in this release; {instead}"
     ways = [METHODS[known.name] for known in family.methods]
     only = f"it takes {' and '.join(ways)} alone" if ways else "it is for making pictures only"
     return f"{METHODS[method]} of {family.title} is impossible: {only}; {instead}"

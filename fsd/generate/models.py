@@ -13,6 +13,8 @@ import torch
 
 from fsd.data.folder import CKPT_SUFFIXES, Session
 from fsd.errors import WeightsError
+from fsd.families import get_family
+from fsd.generate.changing import add_lora
 from fsd.generate.placing import half_precision, place
 from fsd.recipe import Recipe
 from fsd.runtime import report
@@ -40,7 +42,10 @@ def open_model(session: Session, recipe: Recipe, model: str) -> Model:
     found = trained_model(base, session.checkpoints, recipe, report.say, model)
     used = [checkpoint.name for checkpoint in found.used.values()]
     name = "+".join([session.name, *used]) if used else recipe.base_model or recipe.family
-    return Model(load_pipeline(base, found.parts), name, bool(used))
+    pipeline = load_pipeline(base, found.parts)
+    if found.lora:
+        add_lora(pipeline, get_family(recipe.family), found.lora)
+    return Model(pipeline, name, bool(used))
 
 
 def open_base(recipe: Recipe) -> Model:

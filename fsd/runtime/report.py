@@ -31,7 +31,7 @@ def say_json(value: dict[str, Any]) -> None:
     print(json.dumps(value, ensure_ascii=False), flush=True)
 
 
-def progress(label: str, total: int | None, done: int = 0, unit: str = " steps") -> Any:
+def progress(label: str, total: int | None, done: int = 0, unit: str = " steps", shown: bool = True) -> Any:
     """A tqdm bar on the people's stream: rate, time left; `set_postfix` adds figures such as the loss.
 
     total: None where it is not known. unit: " steps", or "B" for bytes, which are then counted in KB, MB and GB.
@@ -46,6 +46,7 @@ def progress(label: str, total: int | None, done: int = 0, unit: str = " steps")
         mininterval=0.5,
         dynamic_ncols=True,
         unit=unit,
+        disable=not shown,
         unit_scale=unit == "B",
         smoothing=0.1,
     )

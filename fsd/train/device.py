@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
-from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from torch import nn
-from transformers import CLIPTextModel
 
 from fsd.errors import MachineError
 from fsd.recipe import Recipe
 
 _ACCELERATE_NAMES = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def make_accelerator(recipe: Recipe) -> Accelerator:
@@ -34,24 +36,51 @@ def choose_precision(name: str) -> str:
     return ("bf16" if torch.cuda.is_bf16_supported(False) else "fp16") if torch.cuda.is_available() else "fp32"
 
 
-def load_unet(folder: Path, device: torch.device) -> UNet2DConditionModel:
-    """The UNet in fp32 on the device, with the attention that is fast there: PyTorch's fused one is slow backwards on a CPU."""
-    unet = UNet2DConditionModel.from_pretrained(folder)
-    if device.type == "cpu":
-        unet.set_attn_processor(AttnProcessor())
-    return unet.to(device)
+def compute_dtype(accelerator: Accelerator) -> torch.dtype:
+    """What networks run in whose weights do not change."""
+    return _DTYPES.get(accelerator.mixed_precision, torch.float32)
 
 
-def load_text_encoder(folder: Path, device: torch.device) -> CLIPTextModel:
-    """The text encoder in fp32 on the device, likewise."""
-    attention = {"attn_implementation": "eager"} if device.type == "cpu" else {}
-    return CLIPTextModel.from_pretrained(folder, dtype=torch.float32, **attention).to(device)
+def load_backbone(
+    model: Path,
+    part: str,
+    folder: Path,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+    quantize: str = "none",
+) -> Any:
+    """The UNet or transformer of a model from a folder, with the attention that is fast on the device.
+
+    PyTorch's fused attention is slow backwards on a CPU. quantize: "none", "int8" or "nf4", by bitsandbytes.
+    """
+    _, name = json.loads((model / "model_index.json").read_text(encoding="utf-8"))[part]
+    kind = getattr(importlib.import_module("diffusers"), name)
+    if quantize != "none":
+        return kind.from_pretrained(folder, torch_dtype=dtype, quantization_config=_quantization(quantize, dtype))
+    found = kind.from_pretrained(folder)
+    if device.type == "cpu" and part == "unet":
+        found.set_attn_processor(AttnProcessor())
+    return found.to(device, dtype)
 
 
 def freeze(module: nn.Module, accelerator: Accelerator) -> nn.Module:
     """The module on the device in the compute precision, without gradients of its own."""
-    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(accelerator.mixed_precision, torch.float32)
-    return module.to(accelerator.device, dtype).requires_grad_(False).eval()
+    return module.to(accelerator.device, compute_dtype(accelerator)).requires_grad_(False).eval()
+
+
+def _quantization(kind: str, dtype: torch.dtype) -> Any:
+    from diffusers import BitsAndBytesConfig
+
+    try:
+        import bitsandbytes  # noqa: F401
+    except ImportError:
+        what = f"lora.quantize is {kind!r}, which needs bitsandbytes, and it is not installed"
+        raise MachineError(what, "run fsd setup train, or set lora.quantize=none") from None
+    if kind == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+    )
 
 
 def _repeatable(strictly: bool) -> None:

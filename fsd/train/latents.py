@@ -1,12 +1,11 @@
-"""Encode once: photos become latent means and deviations, prompts become embeddings, both kept in the session's cache.
+"""Encode once: pictures become latent means and deviations, kept in the session's cache.
 
-Latents are sampled afresh each step: x0 = (mean + std * draw) * scaling_factor, as the VAE's posterior asks.
+Latents are sampled afresh each step: x0 = (mean + std * draw - shift) * scale, as the VAE's posterior asks.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,89 +13,54 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL
 from PIL.Image import Image
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import CLIPTextModel, CLIPTokenizer
 
-from fsd.data.dataset import TrainingPhoto
-from fsd.data.decode import open_photo, square
-from fsd.runtime import files, report
+from fsd.train.cache import cached, weights_key
+from fsd.train.view import View
 
 
 @dataclass(frozen=True)
 class Latents:
-    """The posterior of every photo: mean and std (N, C, H/8, W/8) float32, already times the VAE's scaling factor."""
+    """The posterior of every view: means and deviations (C, H, W) float32, scaled and shifted as the backbone reads them.
 
-    mean: Tensor
-    std: Tensor
+    mask: how much each place counts in the loss (1, H, W) float32; empty when all count alike.
+    """
 
-    def sample(self, index: int, random: torch.Generator) -> Tensor:
-        """One draw (C, H/8, W/8) of a photo's latents."""
-        return self.mean[index] + self.std[index] * torch.randn(self.mean[index].shape, generator=random)
+    mean: Sequence[Tensor]
+    std: Sequence[Tensor]
+    mask: Sequence[Tensor] = ()
+
+    def sample(self, view: int, random: torch.Generator) -> Tensor:
+        """One draw (C, H, W) of a view's latents."""
+        return self.mean[view] + self.std[view] * torch.randn(self.mean[view].shape, generator=random)
+
+    def size(self, view: int) -> torch.Size:
+        """The shape of a view's latents."""
+        return self.mean[view].shape
+
+    def masks(self, views: Sequence[int], device: torch.device) -> Tensor | None:
+        """The masks (B, 1, H, W) of some views of one size."""
+        return torch.stack([self.mask[view] for view in views]).to(device) if self.mask else None
 
 
-def encode_photos(
-    photos: Sequence[TrainingPhoto], vae_folder: Path, resolution_px: int, cache: Path, device: torch.device
-) -> Latents:
-    """The latents of the photos' squares, from the cache when photos, crops, size and VAE are the same as then."""
-    key = [str(resolution_px), *_weights_key(vae_folder)]
-    key += [f"{files.sha256(photo.path)} {photo.box}" for photo in photos]
+def encode_views(views: Sequence[View], vae_folder: Path, cache: Path, device: torch.device) -> Latents:
+    """The latents of the views, from the cache when pictures, crops, sizes and VAE are the same as then."""
 
     def encode() -> dict[str, Tensor]:
         vae = AutoencoderKL.from_pretrained(vae_folder).to(device).requires_grad_(False)
-        rows = []
-        for photo in photos:
-            pixels = to_pixels(square(open_photo(photo.path), photo.box, resolution_px)).to(device)
-            posterior = vae.encode(pixels[None]).latent_dist
-            rows.append((posterior.mean[0].cpu(), posterior.std[0].cpu()))
-        scale = vae.config.scaling_factor
-        means, stds = zip(*rows, strict=True)
-        return {"mean": torch.stack(means) * scale, "std": torch.stack(stds) * scale}
+        scale, shift = vae.config.scaling_factor, vae.config.shift_factor or 0.0
+        found: dict[str, Tensor] = {}
+        for number, view in enumerate(views):
+            posterior = vae.encode(to_pixels(view.picture())[None].to(device)).latent_dist
+            found[f"mean.{number}"] = (posterior.mean[0].cpu() - shift) * scale
+            found[f"std.{number}"] = posterior.std[0].cpu() * scale
+        return found
 
-    return Latents(**_cached(cache, "latents", key, encode))
-
-
-def encode_prompts(
-    prompts: Sequence[str], text_encoder_folder: Path, tokenizer: CLIPTokenizer, cache: Path, device: torch.device
-) -> Tensor:
-    """The embeddings (N, 77, D) float32 of the prompts, from the cache when text encoder and prompts are the same."""
-
-    def encode() -> dict[str, Tensor]:
-        encoder = (
-            CLIPTextModel.from_pretrained(text_encoder_folder, dtype=torch.float32).to(device).requires_grad_(False)
-        )
-        rows = [encoder(tokenize([prompt], tokenizer).to(device))[0][0].cpu() for prompt in prompts]
-        return {"embeddings": torch.stack(rows)}
-
-    return _cached(cache, "embeddings", [*_weights_key(text_encoder_folder), *prompts], encode)["embeddings"]
-
-
-def tokenize(prompts: Sequence[str], tokenizer: CLIPTokenizer) -> Tensor:
-    """Token ids (N, 77) int64, padded and cut to the text encoder's length."""
-    return tokenizer(
-        list(prompts), padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
-    ).input_ids
+    found = cached(cache, "latents", [*weights_key(vae_folder), *(view.key() for view in views)], encode)
+    mean, std = ([found[f"{kind}.{number}"] for number in range(len(views))] for kind in ("mean", "std"))
+    return Latents(mean, std)
 
 
 def to_pixels(image: Image) -> Tensor:
     """A picture (3, H, W) float32 in -1 to 1."""
     return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).float() / 127.5 - 1
-
-
-def _weights_key(folder: Path) -> list[str]:
-    return [files.sha256(file) for file in sorted(folder.glob("*.safetensors"))]
-
-
-@torch.no_grad()
-def _cached(cache: Path, name: str, key: list[str], make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-    path = cache / f"{name}-{hashlib.sha256(chr(10).join(key).encode()).hexdigest()[:16]}.safetensors"
-    if path.exists():
-        try:
-            return load_file(path)
-        except (SafetensorError, OSError) as fault:
-            report.say(f"the cache file {path.name} is damaged ({fault}) and is made again")
-    made = {label: tensor.float().contiguous() for label, tensor in make().items()}
-    with files.replacing(path) as temporary:
-        save_file(made, temporary)
-    return made

@@ -1,25 +1,26 @@
-"""The one loop: batch, loss, step, save. Both stages run it; stopping anywhere and going on gives the same bits."""
+"""The one loop: batches, loss, step, save. Every stage runs it; stopping anywhere and going on gives the same bits."""
 
 from __future__ import annotations
 
 import math
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from fsd.errors import Interrupted, TrainingError
 from fsd.recipe import Recipe
 from fsd.runtime import report
+from fsd.train.batch import Batch
 from fsd.train.metrics import Metrics
-from fsd.train.optimizer import Optimizer, learning_rate_at
+from fsd.train.optimizer import learning_rate_at
+from fsd.train.state import State
 from fsd.weights import checkpoint as checkpoints
 from fsd.weights.checkpoint import Checkpoint
 
@@ -30,16 +31,27 @@ _LOG_EVERY_STEPS = 10
 class Stage:
     """What the loop trains.
 
-    trained: the modules whose weights change. kept: the one that is saved as the stage's result, in its folder NAME.
-    loss: the scalar loss of a step (from 0); everything random in it is a function of the step.
+    trained: the modules whose weights change, by label. learning_rates: the highest of each label.
+    batches: the batches of a step (from 0). loss: a batch's share of the step's scalar loss; everything random is a
+    function of the step. write: puts the trained weights of these modules into a folder; at the last step the result alone.
     """
 
     name: str
     steps: int
-    learning_rate: float
     trained: dict[str, nn.Module]
-    kept: str
-    loss: Callable[[int], Tensor]
+    learning_rates: dict[str, float]
+    batches: Callable[[int], list[Batch]]
+    loss: Callable[[Batch], Tensor]
+    write: Callable[[dict[str, nn.Module], Path, bool], None]
+
+    def weights(self) -> dict[str, nn.Parameter]:
+        """The weights that change, by label and name."""
+        return {
+            f"{label}.{name.removeprefix('module.')}": weight
+            for label, module in self.trained.items()
+            for name, weight in module.named_parameters()
+            if weight.requires_grad
+        }
 
 
 @dataclass(frozen=True)
@@ -47,7 +59,7 @@ class Run:
     """Where the stage runs. facts: what tells this run from another, kept in every checkpoint.
 
     on_save: called with each checkpoint once it is whole. on_sample: called with the checkpoint's name after each save at
-    which samples are due.
+    which samples are due. on_validate: called with each step at which the validation loss is due.
     """
 
     recipe: Recipe
@@ -62,38 +74,35 @@ class Run:
 def train(stage: Stage, run: Run, start: Checkpoint | None) -> dict[str, Any]:
     """Train a stage from `start` (None: from the base model) to its last step; return its figures.
 
-    The kept module must already hold `start`'s weights. Raises Interrupted after saving when asked to stop, and
+    The trained modules must already hold `start`'s weights. Raises Interrupted after saving when asked to stop, and
     TrainingError when the loss is not a finite number; the last good checkpoint stays.
     """
     done = start.step if start else 0
-    optimizer = _make_optimizer(stage, run)
-    if start:
-        _restore(start, stage, optimizer, run.accelerator)
+    state = State.of(stage, run, start)
     saved_step = done
     losses: list[Tensor] = []
     finished = ""
-    with _stop_signals() as stopping, report.progress(checkpoints.STAGES[stage.name], stage.steps, done) as bar:
+    with _stop_signals(run.accelerator) as stopping, _bar(stage, run, done) as bar:
         run.metrics.start(stage.name, done)
         for step in range(done, stage.steps):
-            recipe = run.recipe
-            rate = learning_rate_at(step, stage.steps, stage.learning_rate, recipe.schedule, recipe.warmup_steps)
-            optimizer.set_learning_rate(rate)
-            losses.append(_one_step(stage, step, optimizer, run))
+            rates = _rates(stage, step, run.recipe)
+            losses.append(_one_step(stage, step, state, rates, run))
             bar.update()
+            stop = stopping()
             last, due = step + 1 == stage.steps, _save_due(step + 1, run.recipe)
-            if last or due or stopping or len(losses) == _LOG_EVERY_STEPS:
-                loss = _finite_mean(losses, step + 1, saved_step)
-                run.metrics.add(step + 1, loss, rate, bar.format_dict["rate"])
+            if last or due or stop or len(losses) == _LOG_EVERY_STEPS:
+                loss = _finite_mean(losses, step + 1, saved_step, run.accelerator)
+                run.metrics.add(step + 1, loss, max(rates.values()), bar.format_dict["rate"])
                 bar.set_postfix(loss=f"{loss:.4f}")
                 losses.clear()
-            if last or due or stopping:
-                saved = _save(stage, step + 1, optimizer, run)
-                saved_step = saved.step
+            if last or due or stop:
+                saved = state.save(step + 1)
+                saved_step = step + 1
                 if last and run.recipe.samples.at_end:
-                    finished = saved.name
+                    finished = saved
                 elif not last and _sample_due(step + 1, run.recipe):
-                    run.on_sample(saved.name)
-            if stopping and not last:
+                    run.on_sample(saved)
+            if stop and not last:
                 raise Interrupted(
                     f"stopped after step {saved_step} of {stage.steps}; everything is saved",
                     "run the same command to go on",
@@ -103,34 +112,42 @@ def train(stage: Stage, run: Run, start: Checkpoint | None) -> dict[str, Any]:
     return {"stage": stage.name, "steps": stage.steps, "from_step": done, "loss": run.metrics.last_loss}
 
 
-def _one_step(stage: Stage, step: int, optimizer: Optimizer, run: Run) -> Tensor:
-    loss = stage.loss(step)
-    run.accelerator.backward(loss)
+def _one_step(stage: Stage, step: int, state: State, rates: dict[str, float], run: Run) -> Tensor:
+    """Train on one step's batches; return its loss, of which the gradient is that of all batches together."""
+    optimizer, accelerator = state.optimizer, run.accelerator
+    optimizer.set_learning_rates(rates)
+    batches, losses = stage.batches(step), []
+    for batch in batches:
+        last = batch is batches[-1]
+        optimizer.next_is_last(last)
+        with ExitStack() as unsynced:
+            if not last:
+                for module in stage.trained.values():
+                    unsynced.enter_context(accelerator.no_sync(module))
+            loss = stage.loss(batch)
+            accelerator.backward(loss)
+        losses.append(loss.detach())
     if run.recipe.max_grad_norm:
-        weights = [weight for module in stage.trained.values() for weight in module.parameters()]
-        run.accelerator.clip_grad_norm_(weights, run.recipe.max_grad_norm)
+        accelerator.clip_grad_norm_(state.weights.values(), run.recipe.max_grad_norm)
     optimizer.step()
-    return loss.detach()
+    state.stepped()
+    return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
 
 
-def _make_optimizer(stage: Stage, run: Run) -> Optimizer:
-    """The stage's optimizer; weights are stepped during the backward pass unless clipping or loss scaling forbids it."""
-    recipe, accelerator = run.recipe, run.accelerator
-    weights = {
-        f"{label}.{name}": weight
-        for label, module in stage.trained.items()
-        for name, weight in module.named_parameters()
-        if weight.requires_grad
+def _rates(stage: Stage, step: int, recipe: Recipe) -> dict[str, float]:
+    """The learning rate of each label at a step."""
+    return {
+        label: learning_rate_at(step, stage.steps, peak, recipe.schedule, recipe.warmup_steps)
+        for label, peak in stage.learning_rates.items()
     }
-    during_backward = not recipe.max_grad_norm and accelerator.scaler is None and accelerator.num_processes == 1
-    optimizer = Optimizer(weights, recipe.optimizer, recipe.weight_decay, during_backward)
-    if optimizer.whole is not None:
-        optimizer.replace_whole(accelerator.prepare(optimizer.whole))
-    return optimizer
 
 
-def _finite_mean(losses: list[Tensor], step: int, saved_step: int) -> float:
-    mean = float(torch.stack(losses).mean())
+def _bar(stage: Stage, run: Run, done: int) -> Any:
+    return report.progress(checkpoints.STAGES[stage.name], stage.steps, done, shown=run.accelerator.is_main_process)
+
+
+def _finite_mean(losses: list[Tensor], step: int, saved_step: int, accelerator: Accelerator) -> float:
+    mean = float(accelerator.reduce(torch.stack(losses).mean(), "mean"))
     if not math.isfinite(mean):
         hint = "lower the learning rate, or choose precision fp32 or bf16, and begin again in a new session"
         kept = f"; the last checkpoint, of step {saved_step}, may already be on the way there" if saved_step else ""
@@ -147,46 +164,20 @@ def _sample_due(step: int, recipe: Recipe) -> bool:
     return bool(every) and step % every == 0
 
 
-def _save(stage: Stage, step: int, optimizer: Optimizer, run: Run) -> Checkpoint:
-    """Save the step, then delete what is older than the recipe keeps. The last step needs no optimizer state."""
-    last = step == stage.steps
-    scaler = run.accelerator.scaler
-
-    def write(folder: Path) -> None:
-        for name, module in stage.trained.items():
-            if name == stage.kept or not last:
-                run.accelerator.unwrap_model(module).save_pretrained(folder / name)
-        if not last:
-            save_file(optimizer.state(), folder / "optimizer.safetensors")
-
-    facts = {**run.facts, "scaler": scaler.state_dict() if scaler and not last else None}
-    saved = checkpoints.save_checkpoint(run.checkpoints, stage.name, step, last, facts, write)
-    checkpoints.prune(run.checkpoints, stage.name, run.recipe.save.keep)
-    run.on_save(saved)
-    return saved
-
-
-def _restore(start: checkpoints.Checkpoint, stage: Stage, optimizer: Optimizer, accelerator: Accelerator) -> None:
-    state = start.folder / "optimizer.safetensors"
-    kind = start.facts.get("chosen", {}).get("optimizer", optimizer.kind)
-    if state.exists() and kind != optimizer.kind:
-        report.say(f"{start.name} was trained with {kind}: {optimizer.kind} starts afresh from its weights")
-    elif state.exists():
-        optimizer.load_state(load_file(state))
-    elif start.step < stage.steps:
-        report.say(f"{start.name} has no optimizer state: the optimizer starts afresh from its weights")
-    if accelerator.scaler and start.facts.get("scaler"):
-        accelerator.scaler.load_state_dict(start.facts["scaler"])
-
-
 @contextmanager
-def _stop_signals() -> Iterator[list[int]]:
-    """Yield a list that is no longer empty once SIGINT or SIGTERM came."""
+def _stop_signals(accelerator: Accelerator) -> Iterator[Callable[[], bool]]:
+    """Yield what tells whether SIGINT or SIGTERM came, to any of the processes."""
     came: list[int] = []
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(number, lambda number, _: came.append(number)) for number in numbers]
+
+    def stopping() -> bool:
+        if accelerator.num_processes == 1:
+            return bool(came)
+        return bool(accelerator.reduce(torch.tensor(len(came), device=accelerator.device), "sum"))
+
     try:
-        yield came
+        yield stopping
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)

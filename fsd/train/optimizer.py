@@ -1,4 +1,4 @@
-"""AdamW, fused or 8-bit, stepped either after the backward pass or, weight by weight, during it; and its schedule.
+"""The optimizers, each from a well-kept library, stepped either after the backward pass or, weight by weight, during it.
 
 Stepping during the backward pass frees each gradient at once: a full-size SD 1.5 UNet in fp32 then needs 3.4 GB less.
 """
@@ -6,7 +6,8 @@ Stepping during the backward pass frees each gradient at once: a full-size SD 1.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -23,21 +24,67 @@ def learning_rate_at(step: int, steps: int, peak: float, schedule: str, warmup_s
     return {"constant": peak, "linear": peak * left, "cosine": peak * (1 - math.cos(math.pi * left)) / 2}[schedule]
 
 
+@dataclass(frozen=True)
+class Kind:
+    """An optimizer. module, name: its class. package: what brings it. options: besides rate and weight decay.
+
+    alone: whether each weight can have one of its own, as stepping during the backward pass needs.
+    finds_rate: whether it finds the learning rate itself, which is then a factor, usually 1.
+    """
+
+    module: str
+    name: str
+    package: str = ""
+    options: Mapping[str, Any] | None = None
+    alone: bool = True
+    finds_rate: bool = False
+
+    def make(self, weights: Any, weight_decay: float) -> torch.optim.Optimizer:
+        """The optimizer over weights or groups of them; MachineError when its package is missing."""
+        try:
+            module = __import__(self.module, fromlist=[self.name])
+        except ImportError:
+            what = f"the optimizer needs {self.package}, which is not installed"
+            raise MachineError(what, "run fsd setup train, or choose optimizer 'adamw'") from None
+        found: torch.optim.Optimizer = getattr(module, self.name)(
+            weights, lr=1.0 if self.finds_rate else 0.0, weight_decay=weight_decay, **self.options or {}
+        )
+        return found
+
+
+KINDS = {
+    "adamw": Kind("torch.optim", "AdamW", options={"fused": True}),
+    "adamw8bit": Kind("bitsandbytes.optim", "AdamW8bit", "bitsandbytes"),
+    "lion": Kind("bitsandbytes.optim", "Lion", "bitsandbytes"),
+    "lion8bit": Kind("bitsandbytes.optim", "Lion8bit", "bitsandbytes"),
+    "adafactor": Kind("torch.optim", "Adafactor"),
+    "prodigy": Kind(
+        "prodigyopt", "Prodigy", "prodigyopt", {"safeguard_warmup": True, "use_bias_correction": True},
+        alone=False, finds_rate=True,
+    ),
+}  # fmt: skip
+"""AdamW (Loshchilov and Hutter 2019), also with 8-bit state (Dettmers et al. 2022), Lion (Chen et al. 2023), Adafactor
+(Shazeer and Stern 2018) and Prodigy (Mishchenko and Defazio 2024)."""
+
+
 class Optimizer:
-    """AdamW (Loshchilov and Hutter 2019) over named weights; betas 0.9 and 0.999, epsilon 1e-8."""
+    """An optimizer over named weights, in groups of a label: the first part of a weight's name."""
 
     def __init__(self, weights: dict[str, nn.Parameter], kind: str, weight_decay: float, during_backward: bool) -> None:
         self.kind = kind
         self._weights = weights
-        self._inner = (
-            {name: _adamw([weight], kind, weight_decay) for name, weight in weights.items()}
-            if during_backward
-            else {"": _adamw(weights.values(), kind, weight_decay)}
-        )
-        self._during_backward = during_backward
-        if during_backward:
+        self._during_backward = during_backward and KINDS[kind].alone
+        self._last = True
+        if self._during_backward:
+            self._inner = {name: KINDS[kind].make([weight], weight_decay) for name, weight in weights.items()}
             for name, weight in weights.items():
                 weight.register_post_accumulate_grad_hook(self._stepper(self._inner[name]))
+        else:
+            labels = dict.fromkeys(_label(name) for name in weights)
+            groups = [[weight for name, weight in weights.items() if _label(name) == label] for label in labels]
+            self._inner = {"": KINDS[kind].make([{"params": group} for group in groups], weight_decay)}
+            for label, group in zip(labels, self._inner[""].param_groups, strict=True):
+                group["label"] = label
 
     @property
     def whole(self) -> torch.optim.Optimizer | None:
@@ -48,11 +95,14 @@ class Optimizer:
         """Use what Accelerate made of `whole`."""
         self._inner[""] = prepared
 
-    def set_learning_rate(self, learning_rate: float) -> None:
-        """The rate of the next step."""
-        for optimizer in self._inner.values():
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate
+    def set_learning_rates(self, rates: Mapping[str, float]) -> None:
+        """The rates of the next step, by label."""
+        for name, group in self._groups():
+            group["lr"] = rates[group.get("label") or _label(name)]
+
+    def next_is_last(self, last: bool) -> None:
+        """Whether the next backward pass is the last of its step; before it gradients only add up."""
+        self._last = last
 
     def step(self) -> None:
         """Finish a step: update what the backward pass has not, and forget the gradients."""
@@ -61,7 +111,10 @@ class Optimizer:
             self._inner[""].zero_grad(set_to_none=True)
 
     def state(self) -> dict[str, Tensor]:
-        """All of the state, as CPU tensors named WEIGHT/KEY; whole numbers as int64 named WEIGHT/KEY#int."""
+        """All of the state, as CPU tensors: WEIGHT/KEY, whole numbers as int64 WEIGHT/KEY#int.
+
+        What an optimizer has found for a whole group of weights is LABEL/KEY#group, float64.
+        """
         found: dict[str, Tensor] = {}
         for name, weight in self._weights.items():
             for key, value in self._states_of(name, weight).items():
@@ -72,12 +125,23 @@ class Optimizer:
                     )  # one table for all weights
                 elif isinstance(value, int):
                     found[f"{name}/{key}#int"] = torch.tensor(value)
+        for name, group in self._groups() if KINDS[self.kind].finds_rate else ():
+            for key, number in group.items():
+                if key not in ("params", "lr", "initial_lr", "betas", "label") and _is_number(number):
+                    found[f"{group.get('label') or name}/{key}#group"] = torch.tensor(
+                        float(number), dtype=torch.float64
+                    )
         return found
 
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Take back what `state` gave."""
+        groups = {group.get("label") or name: group for name, group in self._groups()}
         for full, value in state.items():
             name, _, key = full.rpartition("/")
+            if key.endswith("#group"):
+                there = groups[name][key.removesuffix("#group")]
+                groups[name][key.removesuffix("#group")] = type(there)(value.item())
+                continue
             weight = self._weights[name]
             states = self._states_of(name, weight)
             if key.endswith("#int"):
@@ -85,14 +149,19 @@ class Optimizer:
             else:
                 states[key] = value.to(weight.device, copy=True)
 
+    def _groups(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        for name, optimizer in self._inner.items():
+            for group in optimizer.param_groups:
+                yield name, group
+
     def _states_of(self, name: str, weight: nn.Parameter) -> dict[str, Any]:
         return self._inner[name if self._during_backward else ""].state[weight]
 
-    @staticmethod
-    def _stepper(optimizer: torch.optim.Optimizer) -> Any:
+    def _stepper(self, optimizer: torch.optim.Optimizer) -> Any:
         def step(_: Tensor) -> None:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+            if self._last:
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
 
         return step
 
@@ -101,21 +170,18 @@ def choose_optimizer(kind: str, on_gpu: bool) -> str:
     """What "auto" means: 8-bit AdamW on a GPU that has bitsandbytes, fused AdamW elsewhere."""
     if kind != "auto":
         return kind
-    return "adamw8bit" if on_gpu and _bitsandbytes() else "adamw"
+    if on_gpu:
+        try:
+            import bitsandbytes  # noqa: F401
+        except ImportError:
+            return "adamw"
+        return "adamw8bit"
+    return "adamw"
 
 
-def _adamw(weights: Iterable[nn.Parameter], kind: str, weight_decay: float) -> torch.optim.Optimizer:
-    if kind == "adamw":
-        return torch.optim.AdamW(weights, lr=0.0, weight_decay=weight_decay, fused=True)
-    bitsandbytes = _bitsandbytes()
-    if bitsandbytes is None:
-        raise MachineError("optimizer is 'adamw8bit' but bitsandbytes is not installed", "install it or choose 'adamw'")
-    return bitsandbytes.optim.AdamW8bit(weights, lr=0.0, weight_decay=weight_decay)
+def _label(name: str) -> str:
+    return name.partition(".")[0]
 
 
-def _bitsandbytes() -> Any:
-    try:
-        import bitsandbytes
-    except ImportError:
-        return None
-    return bitsandbytes
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from transformers import CLIPTokenizer
 
 from fsd.data.dataset import TrainingPhoto, class_photos, inputs_fingerprint, training_photos
 from fsd.data.lock import writing
@@ -22,12 +22,16 @@ from fsd.runtime.spool.local_first import brought, working
 from fsd.runtime.spool.safe import spooling
 from fsd.runtime.spool.spool import Spool
 from fsd.train import loop
-from fsd.train.batch import Batches
-from fsd.train.device import choose_precision, make_accelerator
-from fsd.train.latents import encode_photos
+from fsd.train.batch import Batch, Batches, Example
+from fsd.train.captions import ways_to_write
+from fsd.train.device import choose_precision, compute_dtype, make_accelerator
+from fsd.train.latents import encode_views
 from fsd.train.metrics import Metrics, draw_loss
+from fsd.train.network import LATENT_FACTOR, Conditioning
 from fsd.train.noise import load_schedule
 from fsd.train.optimizer import choose_optimizer
+from fsd.train.prompts import encode_prompts
+from fsd.train.view import views_of
 from fsd.weights.base_folder import base_fingerprint
 from fsd.weights.base_model import find_base_model
 from fsd.weights.checkpoint import STAGES, Checkpoint, newest_checkpoint
@@ -42,12 +46,14 @@ _HASHED = {"photos and captions", "base model", "trained text encoder"}
 class Origin:
     """Where a stage starts from, as found on the disk.
 
-    parts: the base model's folders, with stage 1's text encoder in stage 2. photos, priors: instance and class images.
-    facts: what tells this run from another. start: the checkpoint to go on from, or None.
+    base: the base model's folder. parts: the folder of each of its parts, with stage 1's text encoders in stage 2.
+    photos, priors: instance and class images. facts: what tells this run from another. start: the checkpoint to go on
+    from, or None.
     """
 
     session: Session
     recipe: Recipe
+    base: Path
     parts: dict[str, Path]
     photos: list[TrainingPhoto]
     priors: list[TrainingPhoto]
@@ -63,21 +69,24 @@ class Origin:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A stage ready to load its networks. photos: instance images, then class images, in the order of batches' rows."""
+    """A stage ready to load its networks. prompts: all that its batches speak of, by their place."""
 
     origin: Origin
-    photos: list[TrainingPhoto]
+    prompts: list[str]
     accelerator: Accelerator
     batches: Batches
     run: loop.Run
 
-    @property
-    def prompts(self) -> list[str]:
-        """Each training photo's prompt."""
-        return [photo.prompt for photo in self.photos]
+    def batches_at(self, step: int) -> list[Batch]:
+        """The batches of a step, on the device."""
+        return self.batches.at(step, self.accelerator.device)
 
-    def tokenizer(self) -> CLIPTokenizer:
-        return CLIPTokenizer.from_pretrained(self.origin.parts["tokenizer"])
+    def encoded_prompts(self) -> Conditioning:
+        """What the text encoders make of the prompts, on the device; they leave memory again."""
+        origin, device = self.origin, self.accelerator.device
+        cache, dtype = origin.session.cache, compute_dtype(self.accelerator)
+        given = encode_prompts(self.prompts, origin.base, origin.parts, cache, device, dtype)
+        return {name: tensor.to(device) for name, tensor in given.items()}
 
 
 def run_stage(arguments: list[str], stage: str, build: Any) -> dict[str, Any]:
@@ -106,7 +115,7 @@ def _origin(session: Session, stage: str, fork: bool) -> Origin:
     parts = base_parts(base)
     identity = _identity(session, recipe, stage, base)
     if stage == "unet" and (first := stage_checkpoint(base, session.checkpoints, recipe, "text_encoder", report.say)):
-        parts["text_encoder"] = first.folder / "text_encoder"
+        parts |= first.parts()
         identity["trained text encoder"] = base_fingerprint(first.folder)
     facts = {"run": identity, "machine": _machine()}
     start = newest_checkpoint(session.checkpoints, stage, report.say)
@@ -114,7 +123,7 @@ def _origin(session: Session, stage: str, fork: bool) -> Origin:
         _check_same_run(start, facts, fork)
         report.say(f"going on from {start.name}")
     facts["chosen"] = _chosen(recipe, start.facts.get("chosen", {}) if start and not fork else {})
-    return Origin(session, recipe.changed(**facts["chosen"]), parts, photos, priors, facts, start)
+    return Origin(session, recipe.changed(**facts["chosen"]), base, parts, photos, priors, facts, start)
 
 
 def _prepare(origin: Origin, stage: str, spool: Spool) -> Prepared:
@@ -123,9 +132,7 @@ def _prepare(origin: Origin, stage: str, spool: Spool) -> Prepared:
     one_bytes = checkpoint_bytes(parts[stage], recipe.optimizer, extra)
     need_room(checkpoint_needs(session.checkpoints, stage, one_bytes, recipe.save.keep))
     accelerator = make_accelerator(recipe)
-    photos = [*origin.photos, *origin.priors]
-    latents = encode_photos(photos, parts["vae"], recipe.resolution_px, session.cache, accelerator.device)
-    batches = Batches(stage, recipe, photos, len(origin.photos), latents, load_schedule(parts["scheduler"]))
+    prompts, batches = _batches(origin, stage, accelerator)
     session.logs.mkdir(exist_ok=True)
     metrics = Metrics(brought(session.logs / "metrics.jsonl"))
 
@@ -142,15 +149,54 @@ def _prepare(origin: Origin, stage: str, spool: Spool) -> Prepared:
             report.say(f"no samples of {checkpoint}, training goes on: {fault}")
 
     run = loop.Run(recipe, accelerator, working(session.checkpoints), metrics, origin.facts, saved, sample)
-    return Prepared(origin, photos, accelerator, batches, run)
+    return Prepared(origin, prompts, accelerator, batches, run)
+
+
+def _batches(origin: Origin, stage: str, accelerator: Accelerator) -> tuple[list[str], Batches]:
+    """All prompts of a stage, and its batches, whose pictures are encoded."""
+    recipe, parts = origin.recipe, origin.parts
+    pictures = [*origin.photos, *origin.priors]
+    views = [views_of(picture, recipe if at < len(origin.photos) else recipe.changed(augment__copies=0))
+             for at, picture in enumerate(pictures)]  # fmt: skip
+    ways = [ways_to_write(picture.prompt, recipe, picture.path.name) for picture in pictures]
+    prompts = sorted({prompt for way in ways for prompt in way} | ({""} if recipe.captions.dropout else set()))
+    examples = [
+        Example(places, tuple(prompts.index(prompt) for prompt in way))
+        for places, way in zip(_places(views), ways, strict=True)
+    ]
+    latents = encode_views(
+        [one for each in views for one in each], parts["vae"], origin.session.cache, accelerator.device
+    )
+    schedule = load_schedule(
+        parts["scheduler"],
+        (recipe.resolution_px // LATENT_FACTOR // 2) ** 2,
+        recipe.flow_shift,
+        recipe.zero_terminal_snr,
+    )
+    count = len(origin.photos)
+    batches = Batches(
+        stage, recipe, examples[:count], examples[count:], latents, schedule,
+        no_prompt=prompts.index("") if "" in prompts else None,
+        process=accelerator.process_index, processes=accelerator.num_processes,
+    )  # fmt: skip
+    return prompts, batches
+
+
+def _places(groups: Sequence[Sequence[object]]) -> list[tuple[int, ...]]:
+    """Where the members of each group are when all of them stand in one row."""
+    found, first = [], 0
+    for group in groups:
+        found.append(tuple(range(first, first + len(group))))
+        first += len(group)
+    return found
 
 
 def _identity(session: Session, recipe: Recipe, stage: str, base: Path) -> dict[str, Any]:
     """What the stage's final weights depend on, flat: settings, photos and captions, base model."""
     settings = recipe.identity()
     settings.pop("base_model")
-    other = "unet" if stage == "text_encoder" else "text_encoder"
-    settings.pop(other)
+    for other in STAGES.keys() - {stage}:
+        settings.pop(other)
     hashes = {"photos and captions": inputs_fingerprint(session), "base model": base_fingerprint(base)}
     return _flat(settings) | hashes
 

@@ -1,24 +1,28 @@
-"""Stage 1: the text encoder learns the subject's name, through the UNet's eyes. `python -m fsd.train.text_encoder`."""
+"""Stage 1: the text encoders learn the subject's name, through the UNet's eyes. `python -m fsd.train.text_encoder`."""
 
 from __future__ import annotations
 
-from torch import Tensor
+from pathlib import Path
+
+from torch import Tensor, nn
 
 from fsd.runtime.process import stage_main
 from fsd.train import loop
-from fsd.train.device import freeze, load_text_encoder, load_unet
-from fsd.train.latents import tokenize
+from fsd.train.batch import Batch
+from fsd.train.device import freeze, load_backbone
 from fsd.train.loss import dreambooth_loss
+from fsd.train.network import network_of, text_pipeline
 from fsd.train.prepare import Prepared, run_stage
+from fsd.train.prompts import load_text_encoder, text_parts
 
 
 def build(prepared: Prepared) -> loop.Stage:
-    """The stage: the text encoder trained; the UNet frozen, or trained with it and thrown away (`unet="joint"`)."""
-    recipe, accelerator, batches = prepared.origin.recipe, prepared.accelerator, prepared.batches
-    device = accelerator.device
-    text_encoder = load_text_encoder(prepared.origin.folder("text_encoder"), device)
-    unet = load_unet(prepared.origin.folder("unet"), device)
-    trained = {"text_encoder": text_encoder}
+    """The stage: the text encoders trained; the UNet frozen, or trained with them and thrown away (`unet="joint"`)."""
+    origin, accelerator = prepared.origin, prepared.accelerator
+    recipe, device, model = origin.recipe, accelerator.device, origin.base
+    parts = text_parts(model)
+    trained = {part: load_text_encoder(model, part, origin.folder(part), device) for part in parts}
+    unet = load_backbone(model, "unet", origin.folder("unet"), device)
     if recipe.text_encoder.unet == "joint":
         trained["unet"] = unet
     else:
@@ -27,20 +31,27 @@ def build(prepared: Prepared) -> loop.Stage:
         module.train()
     if recipe.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
-        text_encoder.gradient_checkpointing_enable()
+        for part in parts:
+            trained[part].gradient_checkpointing_enable()
     trained = {name: accelerator.prepare(module) for name, module in trained.items()}
     unet = trained.get("unet", unet)
-    ids = tokenize(prepared.prompts, prepared.tokenizer()).to(device)
+    network, pipeline = network_of(model), text_pipeline(model, {part: trained[part] for part in parts})
+    prompts = prepared.prompts
 
-    def loss(step: int) -> Tensor:
-        batch = batches.at(step, device)
+    def loss(batch: Batch) -> Tensor:
         with accelerator.autocast():
-            embeddings = trained["text_encoder"](ids[batch.rows])[0]
-            predicted = unet(batch.noisy, batch.timesteps, embeddings).sample
-        return dreambooth_loss(predicted, batch.target, batch.weights)
+            given = network.encode(pipeline, [prompts[row] for row in batch.prompts])
+            predicted = network.predict(unet, batch.noisy, batch.timesteps, given)
+        return dreambooth_loss(predicted, batch.target, batch.weights, batch.mask)
+
+    def write(modules: dict[str, nn.Module], folder: Path, last: bool) -> None:
+        for name, module in modules.items():
+            if name in parts or not last:
+                module.save_pretrained(folder / name)
 
     settings = recipe.text_encoder
-    return loop.Stage("text_encoder", settings.steps, settings.learning_rate, trained, "text_encoder", loss)
+    rates = dict.fromkeys(trained, settings.learning_rate)
+    return loop.Stage("text_encoder", settings.steps, trained, rates, prepared.batches_at, loss, write)
 
 
 if __name__ == "__main__":

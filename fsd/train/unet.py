@@ -2,38 +2,39 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from pathlib import Path
+
+from torch import Tensor, nn
 
 from fsd.runtime.process import stage_main
 from fsd.train import loop
-from fsd.train.device import load_unet
-from fsd.train.latents import encode_prompts
+from fsd.train.batch import Batch
+from fsd.train.device import load_backbone
 from fsd.train.loss import dreambooth_loss
+from fsd.train.network import network_of, rows
 from fsd.train.prepare import Prepared, run_stage
 
 
 def build(prepared: Prepared) -> loop.Stage:
-    """The stage: only the UNet in memory; the prompts are encoded once by stage 1's text encoder, which then leaves."""
-    origin, accelerator, batches = prepared.origin, prepared.accelerator, prepared.batches
-    device = accelerator.device
-    prompts = sorted(set(prepared.prompts))
-    text_encoder, cache = origin.parts["text_encoder"], origin.session.cache
-    embeddings = encode_prompts(prompts, text_encoder, prepared.tokenizer(), cache, device).to(device)
-    row_of = [prompts.index(prompt) for prompt in prepared.prompts]
-    unet = load_unet(origin.folder("unet"), device).train()
+    """The stage: only the UNet in memory; the prompts are encoded once by stage 1's text encoders, which then leave."""
+    origin, accelerator = prepared.origin, prepared.accelerator
+    given = prepared.encoded_prompts()
+    unet = load_backbone(origin.base, "unet", origin.folder("unet"), accelerator.device).train()
     if origin.recipe.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
-    unet = accelerator.prepare(unet)
+    unet, network = accelerator.prepare(unet), network_of(origin.base)
 
-    def loss(step: int) -> Tensor:
-        batch = batches.at(step, device)
-        states = embeddings[[row_of[row] for row in batch.rows]]
+    def loss(batch: Batch) -> Tensor:
         with accelerator.autocast():
-            predicted = unet(batch.noisy, batch.timesteps, states).sample
-        return dreambooth_loss(predicted, batch.target, batch.weights)
+            predicted = network.predict(unet, batch.noisy, batch.timesteps, rows(given, batch.prompts))
+        return dreambooth_loss(predicted, batch.target, batch.weights, batch.mask)
+
+    def write(modules: dict[str, nn.Module], folder: Path, last: bool) -> None:
+        modules["unet"].save_pretrained(folder / "unet")
 
     settings = origin.recipe.unet
-    return loop.Stage("unet", settings.steps, settings.learning_rate, {"unet": unet}, "unet", loss)
+    rates = {"unet": settings.learning_rate}
+    return loop.Stage("unet", settings.steps, {"unet": unet}, rates, prepared.batches_at, loss, write)
 
 
 if __name__ == "__main__":

@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from fsd.errors import MachineError, WeightsError
+from fsd.recipe import STAGES
 from fsd.runtime import files
 from fsd.runtime.spool.local_first import twin
 from fsd.weights.sealing import MANIFEST, discard, rename_over, seal
 
-STAGES = {"text_encoder": "text encoder", "unet": "UNet"}
-"""The stages in order, with their names for people."""
-_NAME = re.compile(r"(text_encoder|unet)-(\d{6,})")
+_NAME = re.compile(rf"({'|'.join(STAGES)})-(\d{{6,}})")
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,11 @@ class Checkpoint:
     @property
     def name(self) -> str:
         return self.folder.name
+
+    def parts(self) -> dict[str, Path]:
+        """The folders of the model's parts that are its stage's result, by name."""
+        there = [path for path in self.folder.iterdir() if (path / "config.json").is_file()]
+        return {path.name: path for path in there if path.name.startswith(self.stage)}
 
 
 def checkpoint_name(stage: str, step: int) -> str:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from fsd.errors import WeightsError
 from fsd.recipe import Recipe
-from fsd.weights.base_folder import PARTS, base_fingerprint
+from fsd.weights.base_folder import ALL_PARTS, base_fingerprint
 from fsd.weights.checkpoint import STAGES, Checkpoint, list_checkpoints, newest_checkpoint, verify_checkpoint
+from fsd.weights.lora_stage import LORA_FILE
 
 
 @dataclass(frozen=True)
@@ -20,12 +21,20 @@ class TrainedModel:
     used: dict[str, Checkpoint]
 
     @property
+    def lora(self) -> Path | None:
+        """The file of the LoRA, None without one."""
+        return self.used["lora"].folder / LORA_FILE if "lora" in self.used else None
+
+    @property
     def parts(self) -> dict[str, Path]:
         """The folder of each part."""
-        return base_parts(self.base) | {stage: found.folder / stage for stage, found in self.used.items()}
+        trained = [found.parts() for found in self.used.values()]
+        return base_parts(self.base) | {part: folder for parts in trained for part, folder in parts.items()}
 
     def as_text(self, recipe: Recipe) -> str:
         """What it is made of, for people: "text encoder: base; UNet: unet-000500 of 1500 steps"."""
+
+        stages = [(stage, STAGES[stage]) for stage in recipe.stages]
 
         def one(stage: str) -> str:
             found = self.used.get(stage)
@@ -33,12 +42,12 @@ class TrainedModel:
                 return found.name if found else "base"
             return f"{found.name} of {getattr(recipe, stage).steps} steps"
 
-        return "; ".join(f"{title}: {one(stage)}" for stage, title in STAGES.items())
+        return "; ".join(f"{title}: {one(stage)}" for stage, title in stages)
 
 
 def base_parts(base: Path) -> dict[str, Path]:
     """The folder of each part of a base model that `find_base_model` gave."""
-    return {part: base / part for part in PARTS}
+    return {part: base / part for part in ALL_PARTS if (base / part).is_dir()}
 
 
 def trained_model(
@@ -51,11 +60,11 @@ def trained_model(
     """
     if named == "base":
         return TrainedModel(base, {})
-    known = [folder.name for stage in STAGES for folder in list_checkpoints(checkpoints, stage)]
+    known = [folder.name for stage in recipe.stages for folder in list_checkpoints(checkpoints, stage)]
     if named and named not in known:
         hint = f"choose one of: {', '.join(['base', *known])}"
         raise WeightsError(f"there is no checkpoint {named!r} in {checkpoints}", hint)
-    found = {stage: stage_checkpoint(base, checkpoints, recipe, stage, say, named) for stage in STAGES}
+    found = {stage: stage_checkpoint(base, checkpoints, recipe, stage, say, named) for stage in recipe.stages}
     return TrainedModel(base, {stage: one for stage, one in found.items() if one})
 
 

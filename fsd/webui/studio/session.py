@@ -28,7 +28,8 @@ def progress_text(session: Session) -> str:
         return f"{fault.message}: {fault.hint}"
     last = last_rows(session.logs / "metrics.jsonl")
     lines = []
-    for stage, title in STAGES.items():
+    for stage in recipe.stages:
+        title = STAGES[stage]
         steps = getattr(recipe, stage).steps
         saved = list_checkpoints(session.checkpoints, stage)
         step = max([int(folder.name.rpartition("-")[2]) for folder in saved] + [last.get(stage, (0, 0.0))[0]])
