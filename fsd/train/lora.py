@@ -94,7 +94,9 @@ def write_adapters(modules: dict[str, nn.Module], model: Path, folder: Path) -> 
     content: dict[str, Any] = {}
     for part, module in modules.items():
         content[f"{part}_lora_layers"] = get_peft_model_state_dict(module, adapter_name="default")
-        content[f"{part}_lora_adapter_metadata"] = module.peft_config["default"].to_dict()
+        settings = module.peft_config["default"].to_dict()
+        settings["target_modules"] = sorted(settings["target_modules"])  # of a set, whose order changes
+        content[f"{part}_lora_adapter_metadata"] = settings
     place = folder / LORA_FILE
     getattr(importlib.import_module("diffusers"), index["_class_name"]).save_lora_weights(
         place.parent, weight_name=place.name, **content

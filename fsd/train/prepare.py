@@ -102,7 +102,9 @@ def run_stage(arguments: list[str], stage: str, build: Any) -> dict[str, Any]:
             report.say(f"{STAGES[stage]}: all {steps} steps are done already")
             return {"stage": stage, "steps": steps, "from_step": steps, "loss": None}
         prepared = _prepare(origin, stage, spool)
-        figures = loop.train(build(prepared), prepared.run, origin.start)
+        work = build(prepared)
+        _need_room(work, prepared)
+        figures = loop.train(work, prepared.run, origin.start)
         draw_loss(prepared.run.metrics.path, working(session.logs) / "loss.png")
         spool.add("logs/loss.png")
     return figures
@@ -127,10 +129,7 @@ def _origin(session: Session, stage: str, fork: bool) -> Origin:
 
 
 def _prepare(origin: Origin, stage: str, spool: Spool) -> Prepared:
-    session, recipe, parts = origin.session, origin.recipe, origin.parts
-    extra = (parts["unet"],) if stage == "text_encoder" and recipe.text_encoder.unet == "joint" else ()
-    one_bytes = checkpoint_bytes(parts[stage], recipe.optimizer, extra)
-    need_room(checkpoint_needs(session.checkpoints, stage, one_bytes, recipe.save.keep))
+    session, recipe = origin.session, origin.recipe
     accelerator = make_accelerator(recipe)
     prompts, batches = _batches(origin, stage, accelerator)
     session.logs.mkdir(exist_ok=True)
@@ -150,6 +149,13 @@ def _prepare(origin: Origin, stage: str, spool: Spool) -> Prepared:
 
     run = loop.Run(recipe, accelerator, working(session.checkpoints), metrics, origin.facts, saved, sample)
     return Prepared(origin, prompts, accelerator, batches, run)
+
+
+def _need_room(stage: loop.Stage, prepared: Prepared) -> None:
+    recipe, checkpoints = prepared.origin.recipe, prepared.origin.session.checkpoints
+    numbers = sum(weight.numel() for weight in stage.weights().values())
+    one_bytes = checkpoint_bytes(numbers, recipe.optimizer, bool(recipe.ema_decay))
+    need_room(checkpoint_needs(checkpoints, stage.name, one_bytes, recipe.save.keep))
 
 
 def _batches(origin: Origin, stage: str, accelerator: Accelerator) -> tuple[list[str], Batches]:

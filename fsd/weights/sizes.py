@@ -1,4 +1,4 @@
-"""How large a stage's checkpoints will be, told from the headers of the base model's files."""
+"""How large a stage's checkpoints will be, and how many numbers a part of a model holds."""
 
 from __future__ import annotations
 
@@ -10,19 +10,18 @@ from fsd.runtime.spool.local_first import twin
 from fsd.weights.parts import weight_files
 from fsd.weights.weight_file import read_weights
 
-OPTIMIZER_BYTES = {"adamw": 8, "adamw8bit": 2}
-"""Bytes of state a parameter: AdamW keeps two fp32 moments; 8-bit AdamW two of a byte each."""
+OPTIMIZER_BYTES = {"adamw": 8, "adamw8bit": 2, "lion": 4, "lion8bit": 1, "adafactor": 1, "prodigy": 16}
+"""Bytes of state a number that is trained: AdamW keeps two fp32 moments, its 8-bit form two of a byte each; of Adafactor's
+rows and columns at most so much."""
 _WEIGHT_BYTES = 4
 
 
-def checkpoint_bytes(part: Path, optimizer: str, extra: tuple[Path, ...] = ()) -> int:
-    """The size of a checkpoint with its optimizer state, in bytes. part: the trained part's folder.
+def checkpoint_bytes(numbers: int, optimizer: str, average: bool = False) -> int:
+    """The size of a checkpoint of so many trained numbers with its optimizer state, in bytes.
 
-    optimizer: as in the recipe once "auto" is settled; one that is not known here counts as AdamW. extra: the folders of
-    other parts that are trained along.
+    optimizer: as in the recipe once "auto" is settled. average: whether a moving average of the weights is kept too.
     """
-    state = OPTIMIZER_BYTES.get(optimizer, max(OPTIMIZER_BYTES.values()))
-    return sum(parameters(folder) for folder in (part, *extra)) * (_WEIGHT_BYTES + state)
+    return numbers * (_WEIGHT_BYTES * (2 if average else 1) + OPTIMIZER_BYTES[optimizer])
 
 
 def parameters(part: Path) -> int:
