@@ -30,9 +30,11 @@ def make_sdxl(folder: Path) -> Path:
     """SDXL's shape: two text encoders, deeper attention, the embedding of sizes and pooled text."""
     torch.manual_seed(3)
     unet = diffusers.UNet2DConditionModel(
-        sample_size=4, layers_per_block=1, block_out_channels=(8, 16), norm_num_groups=4, attention_head_dim=[1, 2],
-        cross_attention_dim=24 + 32, use_linear_projection=True, transformer_layers_per_block=[1, 2],
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        sample_size=4, layers_per_block=2, block_out_channels=(8, 16, 16), norm_num_groups=4,
+        attention_head_dim=[1, 2, 2], cross_attention_dim=24 + 32, use_linear_projection=True,
+        transformer_layers_per_block=[1, 1, 2],
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
         addition_embed_type="text_time", addition_time_embed_dim=8, projection_class_embeddings_input_dim=6 * 8 + 32,
     )  # fmt: skip
     pipeline = diffusers.StableDiffusionXLPipeline(

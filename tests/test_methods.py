@@ -119,8 +119,8 @@ def test_the_loss_falls_on_a_fixed_batch(
 def test_a_lora_file_does_in_diffusers_what_it_did_in_training(
     session_of: Callable[..., Session], watched: list[loop.Stage], family: str, form: str, tmp_path: Path
 ) -> None:
-    if (form, SHAPES[family]) in (("kohya", "sd3-large"), ("kohya", "sd3-medium")):
-        pytest.skip("Diffusers reads no kohya files of SD 3")
+    if form == "kohya" and FAMILIES[family].layout in ("sd3", "flux"):
+        pytest.skip("Diffusers reads no kohya files of SD 3, and of Flux only those of its full width")
     settings = {"lora.rank": 3, "lora.alpha": 5, "lora.rank_stabilized": family == "sdxl"}
     session = session_of(family, "lora", **settings)
     train(session, "lora")
@@ -131,7 +131,7 @@ def test_a_lora_file_does_in_diffusers_what_it_did_in_training(
     theirs = diffusers.DiffusionPipeline.from_pretrained(model)
     torch.manual_seed(5)
     given = network.encode(theirs, ["a cup"])
-    noisy, t = torch.randn(1, getattr(theirs, part).config.in_channels % 60, 8, 8), torch.tensor([400.0])
+    noisy, t = torch.randn(1, theirs.vae.config.latent_channels, 8, 8), torch.tensor([400.0])
     with torch.no_grad():
         base = network.predict(getattr(theirs, part), noisy, t, given)
         trained = watched[0].trained[part].eval()
