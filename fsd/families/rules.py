@@ -18,6 +18,11 @@ def can_train(family: ModelFamily, method: str = "full") -> bool:
     return family.method(method) is not None
 
 
+def default_method(family: ModelFamily) -> str:
+    """How the family is trained unless something else is asked for: in full if it can be."""
+    return "full" if can_train(family) else "lora"
+
+
 def training_fault(family: ModelFamily, method: str = "full") -> str:
     """Why the family cannot be trained so, and what is possible, as a sentence; empty if it can."""
     if can_train(family, method):

@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 import subprocess
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -45,9 +46,31 @@ def as_text(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+@dataclass(frozen=True)
+class Gpu:
+    """The first GPU as its driver describes it. bf16: whether it reckons in bfloat16, as all since Ampere do."""
+
+    name: str
+    memory_bytes: int
+    bf16: bool
+
+
 def gpu() -> str:
     """The first GPU's name and memory as the driver says, or ""."""
-    query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]
+    return _asked("name,memory.total")
+
+
+def gpu_facts() -> Gpu | None:
+    """The first GPU, None without one."""
+    try:
+        name, memory, capability = _asked("name,memory.total,compute_cap").split(", ")
+        return Gpu(name, int(memory.split()[0]) << 20, float(capability) >= 8)
+    except ValueError:
+        return None
+
+
+def _asked(what: str) -> str:
+    query = ["nvidia-smi", f"--query-gpu={what}", "--format=csv,noheader"]
     try:
         return subprocess.run(query, capture_output=True, text=True, check=True, timeout=20).stdout.splitlines()[0]
     except (OSError, subprocess.SubprocessError, IndexError):

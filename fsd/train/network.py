@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fsd.families.family import TextEncoder
+
 BACKBONES = ("unet", "transformer")
 LATENT_FACTOR = 8
 """Pixels a latent, of the VAEs of all families."""
@@ -28,10 +30,12 @@ Conditioning = dict[str, Tensor]
 class Network:
     """A kind of backbone. encode: (pipeline, prompts) to what it reads of them.
 
+    reads: (the backbone's configuration, the family's text encoders) to the shape of each of these tensors, without rows.
     predict: (backbone, noisy latents (B, C, H, W), timesteps (B,), conditioning of B rows) to its answer of that shape.
     """
 
     encode: Callable[[Any, list[str]], Conditioning]
+    reads: Callable[[Any, Sequence[TextEncoder]], dict[str, tuple[int, ...]]]
     predict: Callable[[Any, Tensor, Tensor, Conditioning], Tensor]
 
 
@@ -44,8 +48,12 @@ def backbone_part(model: Path) -> str:
 def network_of(model: Path) -> Network:
     """The kind of a Diffusers folder's backbone."""
     part = backbone_part(model)
-    kind = _index(model)[part][1]
-    config = json.loads((model / part / "config.json").read_text(encoding="utf-8"))
+    return kind_of(_index(model), json.loads((model / part / "config.json").read_text(encoding="utf-8")))
+
+
+def kind_of(index: dict[str, Any], config: dict[str, Any]) -> Network:
+    """The kind of backbone, from a model_index.json and the backbone's configuration."""
+    kind = next(index[part][1] for part in BACKBONES if part in index)
     return _NETWORKS[f"{kind}:{config['addition_embed_type']}" if config.get("addition_embed_type") else kind]
 
 
@@ -70,6 +78,26 @@ def _index(model: Path) -> dict[str, Any]:
 def _encode_alone(pipeline: Any, prompts: list[str]) -> Conditioning:
     states, _ = pipeline.encode_prompt(prompts, pipeline.device, 1, False)
     return {"states": states}
+
+
+def _reads_unet(config: Any, encoders: Sequence[TextEncoder]) -> dict[str, tuple[int, ...]]:
+    return {"states": (encoders[0].tokens, config["cross_attention_dim"])}
+
+
+def _reads_sdxl(config: Any, encoders: Sequence[TextEncoder]) -> dict[str, tuple[int, ...]]:
+    pooled = config["projection_class_embeddings_input_dim"] - 6 * config["addition_time_embed_dim"]
+    return _reads_unet(config, encoders) | {"pooled": (pooled,)}
+
+
+def _reads_sd3(config: Any, encoders: Sequence[TextEncoder]) -> dict[str, tuple[int, ...]]:
+    """The words of the first two encoders stand on top of each other, and T5's behind them."""
+    tokens = encoders[0].tokens + encoders[-1].tokens
+    return {"states": (tokens, config["joint_attention_dim"]), "pooled": (config["pooled_projection_dim"],)}
+
+
+def _reads_flux(config: Any, encoders: Sequence[TextEncoder]) -> dict[str, tuple[int, ...]]:
+    tokens = encoders[-1].tokens
+    return {"states": (tokens, config["joint_attention_dim"]), "pooled": (config["pooled_projection_dim"],)}
 
 
 def _encode_pooled(pipeline: Any, prompts: list[str]) -> Conditioning:
@@ -123,8 +151,8 @@ def _predict_flux(transformer: Any, noisy: Tensor, timesteps: Tensor, given: Con
 
 
 _NETWORKS = {
-    "UNet2DConditionModel": Network(_encode_alone, _predict_sd),
-    "UNet2DConditionModel:text_time": Network(_encode_pooled, _predict_sdxl),
-    "SD3Transformer2DModel": Network(_encode_pooled, _predict_sd3),
-    "FluxTransformer2DModel": Network(_encode_flux, _predict_flux),
+    "UNet2DConditionModel": Network(_encode_alone, _reads_unet, _predict_sd),
+    "UNet2DConditionModel:text_time": Network(_encode_pooled, _reads_sdxl, _predict_sdxl),
+    "SD3Transformer2DModel": Network(_encode_pooled, _reads_sd3, _predict_sd3),
+    "FluxTransformer2DModel": Network(_encode_flux, _reads_flux, _predict_flux),
 }
