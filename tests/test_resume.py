@@ -134,6 +134,10 @@ def test_asked_to_stop_it_saves_and_goes_on_with_the_same_bits(trained: tuple[Se
         {"optimizer": "adamw8bit", "max_grad_norm": 1.0},
         {"gradient_checkpointing": True, "schedule": "cosine", "warmup_steps": 3},
         {"prior.images": 2, "prior.weight": 0.5},
+        {"optimizer": "prodigy", "unet.learning_rate": 1.0, "text_encoder.learning_rate": 1.0, "ema_decay": 0.9},
+        {"optimizer": "adafactor", "gradient_accumulation": 2, "min_snr_gamma": 5.0, "multires_noise": 0.3},
+        {"optimizer": "lion8bit", "augment.copies": 2, "captions.shuffles": 2, "captions.dropout": 0.3},
+        {"optimizer": "lion", "buckets": True, "resolution_px": 128},
     ],
     ids=str,
 )

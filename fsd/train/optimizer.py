@@ -139,8 +139,8 @@ class Optimizer:
         for full, value in state.items():
             name, _, key = full.rpartition("/")
             if key.endswith("#group"):
-                there = groups[name][key.removesuffix("#group")]
-                groups[name][key.removesuffix("#group")] = type(there)(value.item())
+                group, key = groups[name], key.removesuffix("#group")
+                group[key] = type(group.get(key, 0.0))(value.item())
                 continue
             weight = self._weights[name]
             states = self._states_of(name, weight)
