@@ -22,7 +22,6 @@ from fsd.needs import (
     counting_up,
     family_found,
     family_of,
-    need_base_model,
     need_photos,
     need_training,
     recipe_for,
@@ -30,6 +29,7 @@ from fsd.needs import (
 )
 from fsd.presets import with_preset_steps
 from fsd.runtime import colab, files, machine, report, wheels
+from fsd.runtime.handover import held
 from fsd.runtime.packages import wheel_house
 from fsd.runtime.process import run_stage
 from fsd.runtime.report import Result
@@ -228,7 +228,7 @@ def generate(
     steps, guidance: of the sampler (default: the family's).
     model: "base", a saved step such as unet-000500, or a CKPT file (default: the newest step).
     """
-    need_base_model(session)
+    base_folder(session)  # fetched here where it is missing: the child has no tokens
     recipe = session.recipe()
     family = get_family(recipe.family)
     request = {
@@ -252,8 +252,9 @@ def score(session: Session, seeds: int = 3, dino: str = "", clip: str = "") -> R
     else facebook/dino-vits16 and openai/clip-vit-base-patch32).
     """
     need_training(session)
+    base_folder(session)
     request = json.dumps({"seeds": counting_up("seeds", seeds), "dino": dino, "clip": clip})
-    found = run_stage("fsd.generate.score", str(session.folder), "--request", request)
+    found = run_stage("fsd.generate.score", str(session.folder), "--request", request, handed=held())
     return Result(found.pop("table"), picture=Path(found["grid"]), **found)
 
 

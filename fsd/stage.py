@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fsd.data.session import Session
 from fsd.errors import RecipeError
-from fsd.needs import need_base_model, need_photos
+from fsd.needs import base_folder, need_photos
 from fsd.runtime.process import run_stage
 from fsd.runtime.report import Result
 from fsd.runtime.spool.safe import bring, spool_of
@@ -25,7 +25,7 @@ def train_stage(session: Session, stage: str, steps: int | None, learning_rate: 
         session.save_recipe(recipe)
     if getattr(recipe, stage).steps == 0:
         return Result(f"{checkpoint.STAGES[stage]}: 0 steps, nothing to train", stage=stage, steps=0)
-    need_base_model(session)
+    base_folder(session)  # fetched here where it is missing: the children have no tokens
     if recipe.prior.images:
         run_stage("fsd.generate.sample", str(session.folder), "--class-images")
     try:

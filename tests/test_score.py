@@ -149,7 +149,7 @@ def test_the_verb_passes_on_what_to_look_with(micro_session: Session, monkeypatc
     train_a_little(micro_session)
     asked = []
 
-    def run(module: str, folder: str, option: str, text: str) -> dict[str, str]:
+    def run(module: str, folder: str, option: str, text: str, handed: dict[str, str]) -> dict[str, str]:
         asked.append(ScoreRequest.from_json(text))
         return {"table": "", "grid": ""}
 

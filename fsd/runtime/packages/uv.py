@@ -12,12 +12,15 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from fsd.errors import MachineError
-from fsd.runtime import report
+from fsd.runtime import report, secrets
 from fsd.runtime.packages import overlay
 
 WANTED = "uv>=0.5"
 _LIMIT_S = 1800.0
-_KEPT = re.compile(r"^UV_(CACHE_DIR|.*INDEX.*|HTTP.*|SYSTEM_CERTS|NATIVE_TLS|OFFLINE|FIND_LINKS|CONCURRENT.*)$")
+_KEPT = re.compile(
+    r"UV_(CACHE_DIR|.*INDEX.*|HTTP.*|SYSTEM_CERTS|NATIVE_TLS|OFFLINE|FIND_LINKS|CONCURRENT.*)|PIP_(EXTRA_)?INDEX_URL"
+    r"|(?i:(https?|all|no)_proxy)"
+)
 _FOREIGN = re.compile(r"^(UV_.+|PYTHON(PATH|HOME|STARTUP|USERBASE)|VIRTUAL_ENV|CONDA_.+)$")
 _USER = re.compile(r"(?<=//)[^/@\s]+@")
 
@@ -62,8 +65,13 @@ def run(what: str, arguments: list[str], wheels: Path | None = None) -> str:
 
 
 def _environment() -> dict[str, str]:
-    """This process's variables without what a runtime's image or another environment sets for its own uv and Python."""
-    return {name: value for name, value in os.environ.items() if _KEPT.match(name) or not _FOREIGN.match(name)}
+    """This process's variables without what a runtime's image or another environment sets for its own uv and Python.
+
+    Of secrets only logins of proxies and indexes, which uv and pip read from nowhere else.
+    """
+    ours = secrets.without(os.environ)
+    kept = {name: value for name, value in os.environ.items() if _KEPT.fullmatch(name)}
+    return {name: value for name, value in ours.items() if not _FOREIGN.match(name)} | kept
 
 
 def _why(said: str) -> str:
@@ -80,7 +88,9 @@ def _by_pip() -> None:
     if not find_spec("pip"):
         raise MachineError("this Python has neither uv nor pip", "install uv, then run setup again")
     command = [sys.executable, "-m", "pip", "--python", str(overlay.python()), "install", "--quiet", WANTED]
-    ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
+    ended = subprocess.run(
+        command, env=_environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace"
+    )
     if ended.returncode != 0:
         said = [line for line in ended.stderr.splitlines() if line.startswith("ERROR")] or ["it did not say why"]
         raise MachineError(f"pip cannot bring uv: {_USER.sub('', said[-1])}", "check the network and run setup again")
