@@ -13,11 +13,10 @@ from typing import Any
 from fsd.command_line import UsageError, parameters_of, read_options, shown, verbs
 from fsd.data import session as sessions
 from fsd.data.session import Session
-from fsd.errors import FsdError, Interrupted
+from fsd.errors import FsdError, Interrupted, missing_package
 from fsd.needs import root_folder
 from fsd.runtime import report
 from fsd.runtime.packages import overlay
-from fsd.runtime.process import missing_package
 
 _FINISHED, _FAILED, _WRONG_USAGE, _STOPPED = 0, 1, 2, 75
 

@@ -26,6 +26,7 @@ from fsd.needs import (
     need_training,
     recipe_for,
     root_folder,
+    wheelhouse_root,
 )
 from fsd.presets import with_preset_steps
 from fsd.runtime import colab, files, machine, report, wheels
@@ -48,14 +49,14 @@ def setup(profile: str = "", save_wheelhouse: bool = False, root: str = "") -> R
     save_wheelhouse: keep the wheels in one file in Fast-Dreambooth/wheelhouse; the next setup needs no network.
     root: the folder that holds Fast-Dreambooth/, as for open_session.
     """
-    if profile:
-        house = (
-            wheel_house.path_in(root_folder(root), profile) if save_wheelhouse or root or not colab.in_colab() else None
-        )
-        done = wheels.need_working(wheels.install(profile, house, save_wheelhouse))
-        return Result(done.as_text(), **done.to_json())
+    if not profile:
+        found = machine.survey()
+        return Result(machine.as_text(found), **found)
+    place = wheelhouse_root(root, save_wheelhouse)
+    house = wheel_house.path_in(place, profile) if place else None
+    done = wheels.need_working(wheels.install(profile, house, save_wheelhouse))
     found = machine.survey()
-    return Result(machine.as_text(found), **found)
+    return Result(f"{machine.in_lines(found)}\n\n{done.as_text()}", machine=found, **done.to_json())
 
 
 def open_session(name: str, root: str = "") -> Session:

@@ -50,13 +50,13 @@ class Place:
         self._patch.setitem(PROFILES, "tiny", Profile("tiny", lines, names))
         return "tiny"
 
-    def next_session(self) -> None:
-        """Another machine of the same image: no overlay, nothing imported, and no network any more."""
-        ours = str(overlay.packages())
-        self._patch.setenv("FSD_OVERLAY", str(self.folder / "overlay2"))
-        self._patch.setenv("UV_CACHE_DIR", str(self.folder / "cache2"))
-        self._patch.setenv("UV_FIND_LINKS", str(self.folder / "nothing"))
-        (self.folder / "nothing").mkdir(exist_ok=True)
+    def next_session(self, name: str = "2", registry: Path | None = None) -> None:
+        """Another machine of the same image: no overlay, nothing imported, and, without a registry, no network any more."""
+        ours, nothing = str(overlay.packages()), self.folder / "nothing"
+        nothing.mkdir(exist_ok=True)
+        self._patch.setenv("FSD_OVERLAY", str(self.folder / f"overlay{name}"))
+        self._patch.setenv("UV_CACHE_DIR", str(self.folder / f"cache{name}"))
+        self._patch.setenv("UV_FIND_LINKS", str(registry or nothing))
         self._patch.setattr(sys, "path", [path for path in sys.path if path != ours])
 
 
@@ -331,6 +331,26 @@ def test_damage_is_found_before_anything_is_used(tmp_path: Path, harm: Callable[
     with pytest.raises(wheel_house.Damaged, match=str(house)):
         wheel_house.unpack(house, target)
     assert not (tmp_path / "evil.whl").exists()
+
+
+def test_a_wheelhouse_that_serves_is_not_made_again_and_one_that_does_not_is_made_whole(house: Place) -> None:
+    content = house.house.read_bytes()
+    assert install("tiny", house.house, save=True).source == "the wheelhouse" and house.house.read_bytes() == content
+    assert not install("tiny", house.house, save=True).source
+    _flip(house.house)
+    house.next_session("3", house.registry)
+    tiny_installed(overlay.packages(), "fsd-gamma", "1.0")
+    assert install("tiny", house.house, save=True).source == "the network"
+    with zipfile.ZipFile(house.house) as archive:
+        assert {"fsd_beta-1.0-py3-none-any.whl", "fsd_gamma-1.0-py3-none-any.whl"} <= set(archive.namelist())
+
+
+def test_a_wheelhouse_that_cannot_be_written_leaves_what_was_installed(place: Place) -> None:
+    tiny_wheel(place.registry, "fsd-beta", "1.0")
+    place.house.parent.write_text("a file where its folder should be")
+    with pytest.raises(MachineError, match=r"all is installed, but the wheelhouse .* cannot be written"):
+        install(place.profile("fsd-beta>=1"), place.house, save=True)
+    assert not install("tiny").failed
 
 
 @pytest.mark.parametrize("harm", [_flip, _cut])

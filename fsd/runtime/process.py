@@ -18,7 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TextIO
 
-from fsd.errors import FsdError, Interrupted, MachineError, from_json
+from fsd.errors import FsdError, Interrupted, MachineError, from_json, missing_package
 from fsd.runtime import report, secrets
 from fsd.runtime.handover import handed_over, take
 from fsd.runtime.packages import overlay
@@ -149,12 +149,6 @@ def _known(error: Exception) -> Exception:
     if isinstance(error, ModuleNotFoundError):
         return missing_package(error)
     return error
-
-
-def missing_package(error: ModuleNotFoundError) -> MachineError:
-    """What to say when a package that a job needs is not there."""
-    hint = "install what the job needs: fsd setup train (with the web UI: fsd setup all)"
-    return MachineError(f"the package {error.name} is not installed", hint)
 
 
 @contextmanager

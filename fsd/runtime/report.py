@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any, TextIO
 
+from fsd.errors import missing_package
+
 _stream: TextIO | None = None
 
 
@@ -35,8 +37,12 @@ def progress(label: str, total: int | None, done: int = 0, unit: str = " steps")
     """A tqdm bar on the people's stream: rate, time left; `set_postfix` adds figures such as the loss.
 
     total: None where it is not known. unit: " steps", or "B" for bytes, which are then counted in KB, MB and GB.
+    MachineError without tqdm, which is all that fsd itself needs.
     """
-    from tqdm import tqdm
+    try:
+        from tqdm import tqdm
+    except ModuleNotFoundError as fault:
+        raise missing_package(fault) from None
 
     return tqdm(
         desc=label,

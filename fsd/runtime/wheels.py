@@ -49,15 +49,17 @@ def plan_setup(profile: str, with_overlay: bool = True) -> SetupPlan:
 def install(profile: str, wheelhouse: Path | None = None, save: bool = False) -> SetupResult:
     """Install what a profile lacks into the overlay, let this process see it, and try every package in a child.
 
-    wheelhouse: a file to install from without the network, if it is there and whole. save: write it anew.
+    wheelhouse: a file to install from without the network, if it is there and whole. save: make it if it is not there,
+    or does not serve here.
     MachineError or DownloadError in one sentence; the machine's own packages are not changed, whatever happens.
     """
     started = time.monotonic()
-    plan = plan_setup(profile, with_overlay=not save)
+    making = save and wheelhouse is not None and not wheelhouse.exists()
+    plan = plan_setup(profile, with_overlay=not making)  # a wheelhouse must hold all that another machine would lack
     for name, version in plan.outdated.items():
         report.say(f"{name} {version} is too old or too new for {profile}: another goes beside it")
     new, source = _install(plan, wheelhouse, save) if plan.missing else ([], "")
-    if save and not plan.missing:
+    if making and not plan.missing:
         report.say(f"nothing to put into a wheelhouse: this machine has all that {profile} needs")
     overlay.activate()
     installed_s = time.monotonic() - started
@@ -96,10 +98,12 @@ def _install(plan: SetupPlan, wheelhouse: Path | None, save: bool) -> tuple[list
     with overlay.alone(), tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         overlay.make()
-        taken = _from_wheelhouse(plan, wheelhouse, folder) if wheelhouse and not save else None
+        taken = _from_wheelhouse(plan, wheelhouse, folder) if wheelhouse else None
+        if save and not taken:
+            plan = plan_setup(plan.profile.name, with_overlay=False)
         wheels = taken or fetch_wheels(choose(plan), _new_folder(folder / "fetched"))
         _lay_in(wheels)
-        if save and wheelhouse:
+        if save and wheelhouse and not taken:
             size_bytes = wheel_house.pack(wheelhouse, plan.profile.name, wheels)
             report.say(f"wheelhouse: {wheelhouse}, {report.human_bytes(size_bytes)}, {len(wheels)} wheels")
     return wheels, "the wheelhouse" if taken else "the network"

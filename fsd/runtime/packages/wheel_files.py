@@ -15,7 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from fsd.errors import DownloadError
+from fsd.errors import DownloadError, MachineError
 from fsd.runtime import report
 from fsd.runtime.packages.resolve import Wheel
 
@@ -42,7 +42,7 @@ def _bar(total: int) -> Any:
     """A bar of bytes; where tqdm itself is still to come, something that takes its calls."""
     try:
         return report.progress("packages", total or None, unit="B")
-    except ModuleNotFoundError:
+    except MachineError:
         return nullcontext(SimpleNamespace(update=lambda size_bytes: None))
 
 

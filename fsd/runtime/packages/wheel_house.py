@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from fsd.errors import DownloadError
+from fsd.errors import DownloadError, MachineError
 from fsd.runtime import files
 from fsd.runtime.packages.resolve import Wheel
 
@@ -34,16 +34,20 @@ def path_in(root: Path, profile: str) -> Path:
 def pack(path: Path, profile: str, wheels: Iterable[Wheel]) -> int:
     """Write the wheels, which must be files here, into one file, and read it back before it takes its name; its bytes.
 
-    Damaged when what is read back is not what was written.
+    Damaged when what is read back is not what was written, MachineError when it cannot be written.
     """
     rows = sorted(wheels, key=lambda wheel: wheel.name)
-    with files.replacing(path) as temporary:
-        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
-            archive.writestr(_MANIFEST, json.dumps(_manifest(profile, rows), indent=1))
-            for row in rows:
-                archive.write(row.where, row.file)
-        unpack(temporary, None)
-    return path.stat().st_size
+    try:
+        with files.replacing(path) as temporary:
+            with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+                archive.writestr(_MANIFEST, json.dumps(_manifest(profile, rows), indent=1))
+                for row in rows:
+                    archive.write(row.where, row.file)
+            unpack(temporary, None)
+        return path.stat().st_size
+    except OSError as fault:
+        what = f"all is installed, but the wheelhouse {path} cannot be written: {fault.strerror or fault}"
+        raise MachineError(what, "free space there, or go on without a wheelhouse") from fault
 
 
 def unpack(path: Path, folder: Path | None) -> list[Wheel]:
