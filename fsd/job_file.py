@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from fsd import pipeline
+from fsd import pictures, pipeline
 from fsd.data.session import Session
 from fsd.errors import RecipeError, meant
 from fsd.families import get_family
@@ -96,18 +96,21 @@ def read_job(path: Path) -> JobFile:
     return _from_here(job, path.resolve().parent)
 
 
-def run_job(path: Path) -> Result:
-    """Do a whole job; what an earlier run has done stays done. The result holds what the last stages made."""
-    job = read_job(path)
+def run(recipe: str) -> Result:
+    """Do a whole job without a notebook, from one JSON file; run again, it goes on where it stopped.
+
+    recipe: the file: session, photos, base_model, identifier, class_word, settings, stages and more.
+    """
+    job = read_job(Path(recipe))
     session = pipeline.open_session(job.session, job.root)
     if not _has_base_model(session, job):
         _say(pipeline.choose_base_model(session, job.base_model or "sd15", job.family, job.resolution_px))
     if job.photos:
         _say(pipeline.add_photos(session, job.photos, job.identifier, job.class_word, job.hold_out))
     before = session.recipe()
-    recipe = _recipe_with(job, before).checked()
-    if recipe != before:
-        session.save_recipe(recipe)
+    settled = _recipe_with(job, before).checked()
+    if settled != before:
+        session.save_recipe(settled)
     _say(pipeline.caption_photos(session, job.captions.mode, job.captions.template))
     done = {stage: _do(stage, session, job) for stage in STAGES if stage in job.stages}
     last = list(done.values())[-1] if done else Result("photos and captions are ready")
@@ -116,16 +119,16 @@ def run_job(path: Path) -> Result:
 
 
 def _do(stage: str, session: Session, job: JobFile) -> Result:
-    pictures = job.pictures
+    order = job.pictures
     verbs = {
         "text_encoder": lambda: pipeline.train_text_encoder(session),
         "unet": lambda: pipeline.train_unet(session),
         "save_ckpt": lambda: pipeline.save_ckpt(session, job.ckpt.format, job.ckpt.dtype),
-        "generate": lambda: pipeline.generate(
-            session, *pictures.prompts, negative=pictures.negative, images=pictures.images, seed=pictures.seed,
-            steps=pictures.steps, guidance=pictures.guidance,
+        "generate": lambda: pictures.generate(
+            session, *order.prompts, negative=order.negative, images=order.images, seed=order.seed,
+            steps=order.steps, guidance=order.guidance,
         ),
-        "score": lambda: pipeline.score(session),
+        "score": lambda: pictures.score(session),
     }  # fmt: skip
     result = verbs[stage]()
     _say(result)

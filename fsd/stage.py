@@ -1,13 +1,18 @@
-"""A stage of training as its verb runs it: the settings that were given, class images first, then the child process."""
+"""The stages as their verbs run them: training in a child process, then the model as one file."""
 
 from __future__ import annotations
 
+from fsd.data.lock import writing
 from fsd.data.session import Session
 from fsd.errors import RecipeError
-from fsd.needs import base_folder, need_photos
+from fsd.families import get_family
+from fsd.needs import base_folder, need_photos, need_training
+from fsd.runtime import files, report
 from fsd.runtime.process import run_stage
 from fsd.runtime.report import Result
-from fsd.runtime.spool.safe import bring, spool_of
+from fsd.runtime.spool.local_first import working
+from fsd.runtime.spool.safe import bring, spool_of, spooling
+from fsd.settings import one_of
 from fsd.weights import checkpoint
 
 
@@ -43,3 +48,31 @@ def train_stage(session: Session, stage: str, steps: int | None, learning_rate: 
     if samples.exists():
         text += f"\nsamples: {samples}"
     return Result(text, picture=plot if plot.exists() else None, **figures)
+
+
+def save_stage(session: Session, format: str, dtype: str, step: str) -> Result:
+    """Write the trained model as one file into the session, and say what it is made of and how large it is."""
+    from fsd.weights.ckpt import save_ckpt as save
+    from fsd.weights.model import trained_model
+
+    need_training(session)
+    recipe = session.recipe()
+    model = trained_model(base_folder(session), session.checkpoints, recipe, report.say, step)
+    name = f"{session.name}-{step}" if step else session.name
+    metadata = {"modelspec.title": session.name, "fsd.recipe": recipe.fingerprint()}
+    with writing(session), spooling(session.folder) as spool:
+        files.clear_temporary(session.folder)
+        file_name = f"{name}.{one_of('format', format, 'safetensors', 'ckpt')}"
+        spool.forget(file_name)  # the older one of that name, which it replaces
+        saved = save(
+            model.parts,
+            working(session.folder) / file_name,
+            dtype=one_of("dtype", dtype, "fp16", "fp32"),
+            metadata=metadata,
+            layout=get_family(recipe.family).layout,
+        )
+        spool.add(file_name)
+    size = f"{report.human_bytes(saved.size_bytes)}, {saved.tensors} tensors, SHA-256 {saved.sha256}"
+    path = session.folder / file_name
+    text = f"{path}\n{model.as_text(recipe)}\n{size}"
+    return Result(text, ckpt=str(path), size_bytes=saved.size_bytes, tensors=saved.tensors, sha256=saved.sha256)

@@ -30,7 +30,7 @@ def test_a_job_is_done_and_gone_on_with(
         "settings": {"unet": {"steps": 2}, "text_encoder.steps": 1, "samples.at_end": False},
     }  # fmt: skip
     path = job(tmp_path, **values)
-    done = job_file.run_job(path)
+    done = job_file.run(str(path))
     session = Path(done["session"])
     assert session == tmp_path / "Fast-Dreambooth" / "Sessions" / "cup"
     assert list(done["stages"]) == ["text_encoder", "unet", "save_ckpt"]
@@ -40,7 +40,7 @@ def test_a_job_is_done_and_gone_on_with(
     assert "a photo of mafka4 cup" in capsys.readouterr().out
 
     path = job(tmp_path, **values, stages=["unet", "generate"], pictures={"prompts": ["{identifier}"], "steps": 1})
-    again = job_file.run_job(path)
+    again = job_file.run(str(path))
     said = capsys.readouterr().out
     assert "0 photos added" in said and "are done already" in said
     assert Path(again["stages"]["generate"]["grid"]).is_file()
@@ -63,7 +63,7 @@ def test_a_job_is_done_and_gone_on_with(
 def test_what_is_wrong_is_said_before_anything_is_done(tmp_path: Path, values: dict[str, Any], said: str) -> None:
     path = job(tmp_path, **values)
     with pytest.raises(FsdError) as caught:
-        job_file.run_job(path)
+        job_file.run(str(path))
     assert said in str(caught.value)
     assert caught.value.hint
     assert list(tmp_path.iterdir()) == [path]

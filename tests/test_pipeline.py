@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fsd import pipeline, upkeep
+from fsd import pictures, pipeline, upkeep
 from fsd.data.session import Session, describe
 from fsd.errors import FsdError, SessionError
 from fsd.runtime.files import sha256
@@ -41,7 +41,7 @@ def test_photos_become_a_ckpt_and_pictures(session: Session, make_photos: Callab
     saved = pipeline.save_ckpt(session)
     assert saved["ckpt"] == str(session.folder / "cup.safetensors")
     assert saved["sha256"] == sha256(Path(saved["ckpt"]))
-    made = pipeline.generate(session, "{identifier} {class} on the moon", images=2, steps=2)
+    made = pictures.generate(session, "{identifier} {class} on the moon", images=2, steps=2)
     assert len(made["images"]) == 2
     assert Path(made["grid"]).exists()
     assert describe(session)["next"] == "generate"
@@ -62,7 +62,7 @@ def test_photos_become_a_ckpt_and_pictures(session: Session, make_photos: Callab
         (pipeline.train_text_encoder, "add_photos"),
         (pipeline.train_unet, "add_photos"),
         (pipeline.save_ckpt, "train_unet"),
-        (pipeline.score, "train_unet"),
+        (pictures.score, "train_unet"),
         (upkeep.plot_loss, "train_unet"),
     ],
 )
