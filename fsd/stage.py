@@ -53,13 +53,13 @@ def train_stage(session: Session, stage: str, steps: int | None, learning_rate: 
 def save_stage(session: Session, format: str, dtype: str, step: str) -> Result:
     """Write the trained model as one file into the session, and say what it is made of and how large it is."""
     from fsd.weights.ckpt import save_ckpt as save
-    from fsd.weights.model import trained_model
+    from fsd.weights.model import MARK, trained_model
 
     need_training(session)
     recipe = session.recipe()
     model = trained_model(base_folder(session), session.checkpoints, recipe, report.say, step)
     name = f"{session.name}-{step}" if step else session.name
-    metadata = {"modelspec.title": session.name, "fsd.recipe": recipe.fingerprint()}
+    metadata = {"modelspec.title": session.name, "fsd.recipe": recipe.fingerprint(), MARK: model.mark}
     with writing(session), spooling(session.folder) as spool:
         files.clear_temporary(session.folder)
         file_name = f"{name}.{one_of('format', format, 'safetensors', 'ckpt')}"

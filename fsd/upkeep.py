@@ -99,6 +99,19 @@ def import_session(source: str, name: str = "", root: str = "") -> Result:
     return show_session(session)
 
 
+def publish(session: Session, repository: str) -> Result:
+    """Send the trained model to a private repository of yours on the hub, its second home, and have the hub confirm it.
+
+    Sent are the CKPT of the newest step (written first if there is none), each samples/*/grid.png, and a README.md with
+    base model, licence, settings and samples. Your photos and captions never are. A public repository is refused; what
+    is there already is not sent again. Needs the secret HF_TOKEN, with the right to write.
+    repository: OWNER/NAME, such as me/my-dog; made, private, if there is none.
+    """
+    from fsd.publishing import publish as send
+
+    return send(session, repository)
+
+
 def remove_session(session: Session) -> Result:
     """Move a session to the bin, Fast-Dreambooth/bin."""
     from fsd.data.archive import remove_session as remove

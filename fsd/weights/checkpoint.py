@@ -22,6 +22,7 @@ from fsd.weights.sealing import MANIFEST, discard, rename_over, seal
 
 STAGES = {"text_encoder": "text encoder", "unet": "UNet"}
 """The stages in order, with their names for people."""
+OPTIMIZER = "optimizer.safetensors"
 _NAME = re.compile(r"(text_encoder|unet)-(\d{6,})")
 
 
@@ -38,6 +39,12 @@ class Checkpoint:
     @property
     def name(self) -> str:
         return self.folder.name
+
+    @property
+    def weights_sha256(self) -> dict[str, str]:
+        """The SHA-256 of each file but the optimizer's state, as its list says."""
+        listed = json.loads((self.folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+        return {name: listed[name]["sha256"] for name in sorted(listed) if name != OPTIMIZER}
 
 
 def checkpoint_name(stage: str, step: int) -> str:
@@ -173,7 +180,7 @@ def prune(checkpoints: Path, stage: str, keep: int) -> list[str]:
 
 def drop_optimizer(checkpoint: Checkpoint) -> int:
     """Delete a checkpoint's optimizer state, keeping its weights; return the bytes freed."""
-    state = checkpoint.folder / "optimizer.safetensors"
+    state = checkpoint.folder / OPTIMIZER
     if not state.exists():
         return 0
     freed = state.stat().st_size

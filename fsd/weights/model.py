@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +12,9 @@ from fsd.errors import WeightsError
 from fsd.recipe import Recipe
 from fsd.weights.base_folder import PARTS, base_fingerprint
 from fsd.weights.checkpoint import STAGES, Checkpoint, list_checkpoints, newest_checkpoint, verify_checkpoint
+
+MARK = "fsd.model"
+"""The metadata of a CKPT that holds its model's mark."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,12 @@ class TrainedModel:
     def parts(self) -> dict[str, Path]:
         """The folder of each part."""
         return base_parts(self.base) | {stage: found.folder / stage for stage, found in self.used.items()}
+
+    @property
+    def mark(self) -> str:
+        """What tells it from every other: a SHA-256 over its base model's and its checkpoints' weights."""
+        weights = [(found.name, found.weights_sha256) for found in self.used.values()]
+        return hashlib.sha256(json.dumps([base_fingerprint(self.base), weights]).encode()).hexdigest()
 
     def as_text(self, recipe: Recipe) -> str:
         """What it is made of, for people: "text encoder: base; UNet: unet-000500 of 1500 steps"."""

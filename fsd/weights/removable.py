@@ -26,7 +26,6 @@ KINDS = {
 SURE = ("cache", "leftovers", "checkpoints", "optimizer", "local")
 """What can go without a loss. The others are freed only when they are named."""
 UNTOUCHED_S = 24 * 60 * 60
-OPTIMIZER = "optimizer.safetensors"
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ def removable(session: Path, say: Callable[[str], None]) -> list[Removable]:
     for stage in checkpoint.STAGES:
         newest, older = checkpoint.superseded(session / "checkpoints", stage, say)
         rows += [Removable("checkpoints", folder, files.size_bytes(folder), session) for folder in older]
-        if newest and newest.done and (state := newest.folder / OPTIMIZER).is_file():
+        if newest and newest.done and (state := newest.folder / checkpoint.OPTIMIZER).is_file():
             rows.append(Removable("optimizer", state, state.stat().st_size, session, newest))
     rows += _local_copies(session)
     return sorted((row for row in rows if row.size_bytes), key=lambda row: -row.size_bytes)
