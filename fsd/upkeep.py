@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 from fsd.data import session as sessions
@@ -73,43 +72,6 @@ def list_sessions(root: str = "") -> Result:
     found = [sessions.describe(session) for session in sessions.list_sessions(root_folder(root))]
     rows = [[row["name"], row["state"], str(row["photos"]), row["next"]] for row in found]
     return Result(report.table(rows, ["session", "state", "photos", "next"]), sessions=found)
-
-
-def export_session(session: Session, destination: str) -> Result:
-    """Copy a session to a folder or, if the name ends in .zip, into one file.
-
-    destination: a new folder or zip file.
-    """
-    from fsd.data.archive import export_session as export
-
-    path = export(session, Path(destination))
-    return Result(f"{path}: {report.human_bytes(files.size_bytes(path))}", path=str(path))
-
-
-def import_session(source: str, name: str = "", root: str = "") -> Result:
-    """Bring in a session from a folder or a zip.
-
-    source: what export-session wrote, or a session folder of the original suite.
-    name: what to call it (default: as it was called).
-    root: as for open-session.
-    """
-    from fsd.data.archive import import_session as bring_in
-
-    session = bring_in(root_folder(root), Path(source), name or None)
-    return show_session(session)
-
-
-def publish(session: Session, repository: str) -> Result:
-    """Send the trained model to a private repository of yours on the hub, its second home, and have the hub confirm it.
-
-    Sent are the CKPT of the newest step (written first if there is none), each samples/*/grid.png, and a README.md with
-    base model, licence, settings and samples. Your photos and captions never are. A public repository is refused; what
-    is there already is not sent again. Needs the secret HF_TOKEN, with the right to write.
-    repository: OWNER/NAME, such as me/my-dog; made, private, if there is none.
-    """
-    from fsd.publishing import publish as send
-
-    return send(session, repository)
 
 
 def remove_session(session: Session) -> Result:

@@ -22,8 +22,8 @@ ROOT = Path(__file__).parents[1]
 VERBS = [
     "setup", "open-session", "choose-base-model", "add-photos", "caption-photos", "train-text-encoder", "train-unet",
     "save-ckpt", "generate", "score", "demo", "run", "change-settings", "crop-photo", "plot-loss", "show-session",
-    "list-sessions", "export-session", "import-session", "publish", "remove-session", "sync", "clean-session", "free-drive-space",
-    "doctor",
+    "list-sessions", "remove-session", "sync", "clean-session", "free-drive-space",
+    "doctor", "export-session", "import-session", "publish",
     "families", "base-model", "convert", "inspect",
     "webui-install", "webui-launch", "controlnet-list", "controlnet-add",
 ]  # fmt: skip

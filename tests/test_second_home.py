@@ -16,7 +16,7 @@ from hub_stand_in import hub_server
 from PIL import Image
 from subjects import train_a_little
 
-from fsd import pipeline, publishing, upkeep
+from fsd import pipeline, sharing
 from fsd.data.session import Session
 from fsd.errors import DownloadError, MachineError, SessionError
 from fsd.families import FAMILIES
@@ -219,7 +219,7 @@ def trained(micro_session: Session) -> Session:
 
 
 def test_the_verb_sends_model_card_and_samples_and_never_photos(home: type[Home], trained: Session) -> None:
-    result = upkeep.publish(trained, "me/cup")
+    result = sharing.publish(trained, "me/cup")
     names = ["cup.safetensors", "samples/pictures.png", "samples/unet-000002.png", "README.md"]
     assert home.sent == [row["name"] for row in result["files"]] == names
     assert not any(row["there_already"] for row in result["files"])
@@ -236,10 +236,10 @@ def test_the_verb_sends_model_card_and_samples_and_never_photos(home: type[Home]
 def test_a_second_run_sends_nothing_and_writes_no_ckpt(
     home: type[Home], trained: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    upkeep.publish(trained, "me/cup")
+    sharing.publish(trained, "me/cup")
     home.sent.clear()
-    monkeypatch.setattr(publishing, "save_stage", None)
-    again = upkeep.publish(trained, "me/cup")
+    monkeypatch.setattr(sharing, "save_stage", None)
+    again = sharing.publish(trained, "me/cup")
     assert home.sent == []
     assert all(row["there_already"] for row in again["files"])
     assert again.text.count("was there") == 4
@@ -249,7 +249,7 @@ def test_a_ckpt_of_an_older_step_is_written_anew(home: type[Home], trained: Sess
     pipeline.save_ckpt(trained, step="base")
     (trained.folder / "cup-base.safetensors").rename(trained.folder / "cup.safetensors")
     older = files.sha256(trained.folder / "cup.safetensors")
-    upkeep.publish(trained, "me/cup")
+    sharing.publish(trained, "me/cup")
     assert files.sha256(home.folder / "me/cup/cup.safetensors") not in ("", older)
 
 
@@ -262,7 +262,7 @@ def test_the_verb_says_what_a_refusal_means(
 ) -> None:
     home.refused["me"] = (status, code)
     with pytest.raises(DownloadError, match=said) as caught:
-        upkeep.publish(trained, "me/cup")
+        sharing.publish(trained, "me/cup")
     assert "hf_planted" not in str(caught.value)
     assert home.sent == [] and trained.ckpt_files() == []
 
@@ -271,7 +271,7 @@ def test_the_verb_refuses_a_public_repository(home: type[Home], trained: Session
     (home.folder / "me/cup").mkdir(parents=True)
     home.public.add("me/cup")
     with pytest.raises(DownloadError, match="me/cup is public"):
-        upkeep.publish(trained, "me/cup")
+        sharing.publish(trained, "me/cup")
     assert home.sent == [] and trained.ckpt_files() == []
 
 
@@ -280,7 +280,7 @@ def test_the_verb_does_not_call_a_cut_upload_sent(
 ) -> None:
     monkeypatch.setattr(home, "lose", 7)
     with pytest.raises(DownloadError, match=r"does not hold cup\.safetensors as it was sent"):
-        upkeep.publish(trained, "me/cup")
+        sharing.publish(trained, "me/cup")
 
 
 def test_the_verb_needs_a_token_and_a_trained_model(
@@ -288,8 +288,8 @@ def test_the_verb_needs_a_token_and_a_trained_model(
 ) -> None:
     monkeypatch.delenv("HF_TOKEN")
     with pytest.raises(MachineError, match="no token to write"):
-        upkeep.publish(trained, "me/cup")
+        sharing.publish(trained, "me/cup")
     assert home.asked == [] and trained.ckpt_files() == []
     shutil.rmtree(trained.checkpoints)
     with pytest.raises(SessionError, match="nothing is trained yet"):
-        upkeep.publish(trained, "me/cup")
+        sharing.publish(trained, "me/cup")

@@ -14,7 +14,8 @@ from fsd.runtime import report
 
 MOUNT_POINT = Path("/content/drive")
 _PAGE_S = 20
-_DRIVE_SCOPE = "https://www.googleapis.com/auth/drive.metadata.readonly"
+LIST_FILES = "https://www.googleapis.com/auth/drive.metadata.readonly"
+READ_FILES = "https://www.googleapis.com/auth/drive.readonly"
 
 
 def in_colab() -> bool:
@@ -108,15 +109,18 @@ def end_runtime() -> None:
     runtime.unassign()
 
 
-def drive_token() -> str:
-    """A token with which the Drive API tells what it holds; asks the user in the browser. Colab's errors as they are."""
+def drive_token(scope: str = LIST_FILES) -> str:
+    """A token with which the Drive API tells what it holds; asks the user in the browser. Colab's errors as they are.
+
+    scope: what it is for, LIST_FILES or READ_FILES.
+    """
     from google.colab import auth
 
     auth.authenticate_user()
     import google.auth
     from google.auth.transport.requests import Request
 
-    credentials, _ = google.auth.default(scopes=[_DRIVE_SCOPE])
+    credentials, _ = google.auth.default(scopes=[scope])
     credentials.refresh(Request())
     return str(credentials.token)
 

@@ -33,10 +33,11 @@ def say_json(value: dict[str, Any]) -> None:
     print(json.dumps(value, ensure_ascii=False), flush=True)
 
 
-def progress(label: str, total: int | None, done: int = 0, unit: str = " steps") -> Any:
+def progress(label: str, total: int | None, done: int = 0, unit: str = " steps", quiet: bool = False) -> Any:
     """A tqdm bar on the people's stream: rate, time left; `set_postfix` adds figures such as the loss.
 
     total: None where it is not known. unit: " steps", or "B" for bytes, which are then counted in KB, MB and GB.
+    quiet: draw none.
     MachineError without tqdm, which is all that fsd itself needs.
     """
     try:
@@ -54,6 +55,7 @@ def progress(label: str, total: int | None, done: int = 0, unit: str = " steps")
         unit=unit,
         unit_scale=unit == "B",
         smoothing=0.1,
+        disable=quiet,
     )
 
 
