@@ -115,7 +115,7 @@ BEFORE = """
 from pathlib import Path
 import fsd.webui.install
 from fsd.webui.install import Installed
-fsd.webui.install.install = lambda flavor: Installed(flavor, Path("app"), Path("python"), {})
+fsd.webui.install.install = lambda flavor, *_: Installed(flavor, Path("app"), Path("python"), {})
 fsd.webui.install.find_installed = lambda flavor: None
 """
 STAND_IN_FOR_STUDIO = """

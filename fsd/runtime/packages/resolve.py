@@ -49,7 +49,7 @@ def resolve(
     instead of the registry.
     """
     source = ["--no-index", "--find-links", str(wheels)] if wheels else []
-    rows = [_wheel(package) for package in resolved(wanted, found, free, pins, source, wheels)]
+    rows = [chosen(package, package["wheels"]) for package in resolved(wanted, found, free, pins, source, wheels)]
     there = {(one.name, one.version) for one in found.values()}
     return [row for row in rows if (row.name, row.version) not in there]
 
@@ -78,11 +78,16 @@ def resolved(
             "-c", str(folder / "constraints.txt"), "-o", str(made), str(folder / "wanted.in"),
         ]  # fmt: skip
         uv.run("no set of packages fits this machine", command, wheels)
-        packages = tomllib.loads(made.read_text(encoding="utf-8")).get("packages", [])
+        return [package for package in read_pylock(made) if package.get("wheels")]
+
+
+def read_pylock(made: Path) -> list[dict[str, Any]]:
+    """The packages of a pylock.toml, each of their files with a "url": its link, or its path on this machine."""
+    packages = tomllib.loads(made.read_text(encoding="utf-8")).get("packages", [])
     for package in packages:
-        for file in package.get("wheels", ()):  # paths are relative to the file that names them
-            file["url"] = file.get("url") or str((made.parent / file["path"]).resolve())
-    return [package for package in packages if package.get("wheels")]
+        for file in [*package.get("wheels", ()), *([package["sdist"]] if "sdist" in package else ())]:
+            file["url"] = file.get("url") or str((made.parent / file["path"]).resolve())  # relative to the pylock.toml
+    return packages
 
 
 def file_name(file: Mapping[str, Any]) -> str:
@@ -90,9 +95,10 @@ def file_name(file: Mapping[str, Any]) -> str:
     return unquote(urlsplit(file["url"]).path.rpartition("/")[2])
 
 
-def _wheel(package: dict[str, Any]) -> Wheel:
-    """One of a package's wheels, all of which fit: one that was built for a kind of machine before one for any."""
-    file = min(package["wheels"], key=lambda file: file_name(file).endswith("-any.whl"))
+def chosen(package: Mapping[str, Any], files: Iterable[Mapping[str, Any]]) -> Wheel:
+    """One of a package's files, all of which fit: a wheel for a kind of machine before one for any, that before a source."""
+    rank = ("-any.whl", ".zip", ".gz")
+    file = min(files, key=lambda file: next((at for at, end in enumerate(rank, 1) if file_name(file).endswith(end)), 0))
     size_bytes, sum_ = int(file.get("size") or 0), file["hashes"]["sha256"]
     return Wheel(normal(package["name"]), package["version"], file_name(file), file["url"], size_bytes, sum_)
 

@@ -64,6 +64,11 @@ def run(what: str, arguments: list[str], wheels: Path | None = None) -> str:
     return ended.stdout
 
 
+def settings() -> dict[str, str]:
+    """The variables that say to uv where packages come from, and how."""
+    return {name: value for name, value in os.environ.items() if _KEPT.match(name)}
+
+
 def _environment() -> dict[str, str]:
     """This process's variables without what a runtime's image or another environment sets for its own uv and Python.
 
