@@ -11,9 +11,11 @@ from fsd.runtime import files, report
 from fsd.runtime.process import run_stage
 from fsd.runtime.report import Result
 from fsd.runtime.spool.local_first import working
-from fsd.runtime.spool.safe import bring, spool_of, spooling
+from fsd.runtime.spool.safe import bring, spool_of
+from fsd.runtime.spool.turn import is_stale
 from fsd.settings import one_of
 from fsd.weights import checkpoint
+from fsd.weights.set_aside import taking_turn
 
 
 def train_stage(session: Session, stage: str, steps: int | None, learning_rate: float | None, fork: bool) -> Result:
@@ -33,6 +35,7 @@ def train_stage(session: Session, stage: str, steps: int | None, learning_rate: 
     base_folder(session)  # fetched here where it is missing: the children have no tokens
     if recipe.prior.images:
         run_stage("fsd.generate.sample", str(session.folder), "--class-images")
+    take_turn(session)
     try:
         bring(spool_of(session.folder))  # what an earlier machine left here, and a Drive that died meanwhile
         figures = run_stage(f"fsd.train.{stage}", str(session.folder), *(["--fork"] if fork else []))
@@ -50,6 +53,13 @@ def train_stage(session: Session, stage: str, steps: int | None, learning_rate: 
     return Result(text, picture=plot if plot.exists() else None, **figures)
 
 
+def take_turn(session: Session) -> None:
+    """Before anything is brought to Drive: set aside what this machine's disk has from before another's turn."""
+    if is_stale(session.folder):
+        with writing(session), taking_turn(session.folder):
+            pass
+
+
 def save_stage(session: Session, format: str, dtype: str, step: str) -> Result:
     """Write the trained model as one file into the session, and say what it is made of and how large it is."""
     from fsd.weights.ckpt import save_ckpt as save
@@ -60,7 +70,7 @@ def save_stage(session: Session, format: str, dtype: str, step: str) -> Result:
     model = trained_model(base_folder(session), session.checkpoints, recipe, report.say, step)
     name = f"{session.name}-{step}" if step else session.name
     metadata = {"modelspec.title": session.name, "fsd.recipe": recipe.fingerprint(), MARK: model.mark}
-    with writing(session), spooling(session.folder) as spool:
+    with writing(session), taking_turn(session.folder) as spool:
         files.clear_temporary(session.folder)
         file_name = f"{name}.{one_of('format', format, 'safetensors', 'ckpt')}"
         spool.forget(file_name)  # the older one of that name, which it replaces

@@ -15,6 +15,7 @@ from fsd.runtime import files, report
 from fsd.runtime.report import Result
 from fsd.runtime.spool import safe
 from fsd.settings import one_of
+from fsd.stage import take_turn
 from fsd.weights import checkpoint, removable
 
 
@@ -91,6 +92,7 @@ def sync(session: Session, wait: bool = False, ask_google: bool = False, disconn
     ask_google: have Google confirm each file; asks you for access to Drive's list of files.
     disconnect: then give the machine back to Colab.
     """
+    take_turn(session)
     spool = safe.spool_of(session.folder, ask_google)
     if disconnect:
         safe.disconnect(spool)

@@ -11,7 +11,7 @@ from pathlib import Path
 from fsd.errors import WeightsError
 from fsd.recipe import Recipe
 from fsd.weights.base_folder import PARTS, base_fingerprint
-from fsd.weights.checkpoint import STAGES, Checkpoint, list_checkpoints, newest_checkpoint, verify_checkpoint
+from fsd.weights.checkpoint import STAGES, Checkpoint, list_checkpoints, named_checkpoint, newest_checkpoint
 
 MARK = "fsd.model"
 """The metadata of a CKPT that holds its model's mark."""
@@ -75,8 +75,8 @@ def stage_checkpoint(
 ) -> Checkpoint | None:
     """The checkpoint that a stage adds to the model in the folder `base`; None where it adds nothing. As `trained_model`."""
     there = list_checkpoints(checkpoints, stage)
-    if asked := [folder for folder in there if folder.name == named]:
-        found: Checkpoint | None = verify_checkpoint(asked[0])
+    if named in [folder.name for folder in there]:
+        found = named_checkpoint(checkpoints, named, say)
     elif there and getattr(recipe, stage).steps:
         found = newest_checkpoint(checkpoints, stage, say)
     else:
