@@ -105,7 +105,7 @@ def clean_session(session: Session, *what: str) -> Result:
     """List what can go from a session, by size, or free it.
 
     What is deleted from Drive goes into its bin, and counts until that is emptied.
-    what: cache, leftovers, checkpoints, optimizer, local, unconfirmed, bin; or all: the first five. None lists.
+    what: cache, leftovers, checkpoints, optimizer, local, unconfirmed, aside, bin; or all: the first five. None lists.
     """
     with writing(session):
         rows = removable.removable(session.folder, report.say)

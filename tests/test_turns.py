@@ -18,6 +18,7 @@ from fsd.runtime.spool.spool import Spool
 from fsd.runtime.spool.state import WRITTEN
 from fsd.runtime.spool.turn import TURN, claim, is_stale
 from fsd.weights import checkpoint
+from fsd.weights.removable import SURE, free, removable
 from fsd.weights.set_aside import taking_turn
 
 Machine = Callable[[str], None]
@@ -112,6 +113,23 @@ def test_the_other_machines_checkpoint_wins_and_ours_is_kept(
     assert not is_stale(session.folder)
     on("B")
     assert is_stale(session.folder) or other == ""
+
+
+def test_what_was_set_aside_is_freed_only_when_it_is_named(on: Machine, micro_session: Session) -> None:
+    session = micro_session
+    turn(session, 4, b"A" * 1000, brings=False)
+    on("B")
+    turn(session, 6, b"B")
+    on("A")
+    turn(session, 8, b"A again")
+    rows = [row for row in removable(session.folder, print) if row.kind == "aside"]
+    assert [row.path.parent for row in rows] == [session.folder / "set_aside"] and rows[0].size_bytes > 4000
+    free(rows, SURE)
+    assert aside(session.folder)
+    local = twin(session.folder)
+    assert local and free(rows, ["aside"]) == rows[0].size_bytes
+    assert aside(session.folder) == aside(local) == {}
+    assert [item.name for item in Spool(session.folder).items()] == ["checkpoints/unet-000008", "cup.ckpt"]
 
 
 def test_what_drive_has_or_has_left_behind_is_not_kept_twice(

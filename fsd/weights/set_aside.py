@@ -34,6 +34,22 @@ def taking_turn(session: Path) -> Iterator[Spool]:
         yield spool
 
 
+def kept(session: Path) -> list[tuple[Path, int]]:
+    """The folders that were set aside in a session, and the bytes that each holds, on Drive and here together."""
+    tops = [place / ASIDE for place in (session, twin(session)) if place and (place / ASIDE).is_dir()]
+    found = [(path.name, files.size_bytes(path)) for top in tops for path in top.iterdir()]
+    return [(session / ASIDE / name, sum(size for one, size in found if one == name)) for name in sorted(dict(found))]
+
+
+def drop(session: Path, name: str) -> int:
+    """Delete one of them everywhere; return the bytes freed."""
+    spool = Spool(session)
+    for item in spool.items():
+        if item.name.startswith(f"{ASIDE}/{name}/"):
+            spool.forget(item.name)
+    return sum(files.remove_folder(place / ASIDE / name) for place in (session, twin(session)) if place)
+
+
 def _clear(session: Path) -> None:
     local, spool = twin(session), Spool(session)
     assert local is not None
