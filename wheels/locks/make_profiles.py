@@ -13,6 +13,8 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parents[1]))
 
+from as_of import OPTIONS  # noqa: E402
+
 from fsd.runtime.packages.installed import Found, provider  # noqa: E402
 from fsd.runtime.packages.profiles import PROFILES, Profile  # noqa: E402
 from fsd.runtime.packages.requirements import in_range, normal  # noqa: E402
@@ -43,7 +45,7 @@ def lock(profile: Profile, platform: str, python: str) -> str:
     if platform == "cpu":
         same = PIN.findall((HERE / "cpu.txt").read_text(encoding="utf-8"))
         pins = [f"{name}=={version}" for name, version in same if normal(name) not in there]
-    options = ["--python-version", python, "--python-platform", LINUX]
+    options = [*OPTIONS, "--python-version", python, "--python-platform", LINUX]
     packages = resolved([*wanted, "uv>=0.5"], there, old, pins, options)
     head = f"# Made by wheels/locks/make.py: what {profile.name} needs beyond {platform}-{python}.in on Linux x86_64.\n"
     return head + "".join(
