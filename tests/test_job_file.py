@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fsd import job_file
+from fsd import job_file, job_orders, job_reading
 from fsd.errors import FsdError
 from fsd.recipe import load_recipe
 
@@ -73,11 +73,11 @@ def test_what_is_wrong_is_said_before_anything_is_done(tmp_path: Path, values: d
 def test_what_is_no_job_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "recipe.json").write_text(content)
     with pytest.raises(FsdError, match=r"recipe\.json"):
-        job_file.read_job(tmp_path / "recipe.json")
+        job_reading.read_job(tmp_path / "recipe.json")
 
 
 def test_no_file_shows_an_example(tmp_path: Path) -> None:
     with pytest.raises(FsdError) as caught:
-        job_file.read_job(tmp_path / "none.json")
+        job_reading.read_job(tmp_path / "none.json")
     example = caught.value.hint.partition("such as ")[2]
-    assert job_file.STAGES and json.loads(example)["session"] == "cup"
+    assert job_orders.STAGES and json.loads(example)["session"] == "cup"
