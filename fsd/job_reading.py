@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import MISSING, fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from fsd.data.folder import is_session
 from fsd.data.names import check_name
@@ -65,11 +65,11 @@ def _of_session(path: Path) -> dict[str, Any]:
 
 def _known(kind: type, record: dict[str, Any]) -> dict[str, Any]:
     """The record without the names that are no settings, also inside nested ones."""
-    nested = {item.name: item.default_factory for item in fields(kind) if is_dataclass(item.default_factory)}
+    hints = get_type_hints(kind)
     return {
-        item.name: _known(nested[item.name], value) if item.name in nested and isinstance(value, dict) else value
-        for item in fields(kind)
-        if (value := record.get(item.name, MISSING)) is not MISSING
+        name: _known(hints[name], value) if is_dataclass(hints[name]) and isinstance(value, dict) else value
+        for name, value in record.items()
+        if name in hints
     }
 
 

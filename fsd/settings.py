@@ -45,7 +45,7 @@ def unknown_names(kind: type, record: dict[str, Any], where: str = "") -> list[t
     return found
 
 
-_KINDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+_KINDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", dict: "an object of settings"}
 _LISTS = {int: "a list of whole numbers", str: "a list of texts"}
 
 

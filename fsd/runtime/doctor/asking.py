@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from email.message import Message
@@ -23,8 +23,8 @@ from fsd.runtime.doctor.sources import Place
 _AT_ONCE = 16
 _HOPS = 5
 _TIMEOUT_S = 10.0
-_IN_ALL_S = 45.0
-"""A name server that hangs is waited for beyond any timeout of a connection, and sixteen addresses after each other."""
+_FIRST_S, _OTHERS_S = 15.0, 30.0
+"""For one address of every host, and for all the others. Where a name server hangs, no timeout of a connection helps."""
 THERE, NO_TOKEN, REFUSED, NOT_ALLOWED = "there", "401", "401 with a token", "403"
 GONE, OTHER, UNREACHABLE = "404", "other", "unreachable"
 MEANING = {
@@ -52,29 +52,19 @@ class Checked:
 
 
 def check(places: Iterable[Place], tokens: Mapping[str, str]) -> tuple[list[Checked], dict[str, str]]:
-    """What every mirror of every place answers, and why each dead host is dead, after _IN_ALL_S seconds at the latest.
+    """What every mirror of every place answers, and why each dead host is dead; in less than a minute.
 
     An address is asked once; a host that is dead is not asked again. tokens: the values by their names in
     `secrets.NAMES`, for the sites that they belong to.
     """
     listed = list(places)
     asker = _Asker(tokens)
-    asker.ask_all(_hosts_in_turn(dict.fromkeys(url for place in listed for url in place.urls)))
+    asker.ask_all(dict.fromkeys(url for place in listed for url in place.urls))
     states = dict(asker.states)  # as it is now: what is still under way does not count
     checked = [
         Checked(place, tuple((web.shown(url), states.get(url, UNREACHABLE)) for url in place.urls)) for place in listed
     ]
     return checked, dict(asker.dead)
-
-
-def _hosts_in_turn(urls: Iterable[str]) -> list[str]:
-    """The addresses, the first of every host before the second of any, so that one dead host does not hold up the rest."""
-    seen: Counter[str] = Counter()
-    ranks = {}
-    for url in urls:
-        ranks[url] = seen[_host(url)]
-        seen[_host(url)] += 1
-    return sorted(ranks, key=ranks.__getitem__)
 
 
 def _host(url: str) -> str:
@@ -95,8 +85,19 @@ class _Asker:
         self._tokens = tokens
 
     def ask_all(self, urls: Iterable[str]) -> None:
-        """Ask for all of them, several at a time, until all have answered or the time is over."""
-        waiting, until_s = deque(urls), time.monotonic() + _IN_ALL_S
+        """Ask for all of them: one of every host, and then, unless the host is dead, the others."""
+        hosts: dict[str, list[str]] = {}
+        for url in urls:
+            hosts.setdefault(_host(url), []).append(url)
+        self._ask([first for first, *_ in hosts.values()], _FIRST_S)
+        for host, (first, *_) in hosts.items():
+            if first not in self.states:
+                self.dead.setdefault(host, "no answer in time")
+        self._ask([url for _, *others in hosts.values() for url in others], _OTHERS_S)
+
+    def _ask(self, urls: Iterable[str], limit_s: float) -> None:
+        """Ask several at a time, until all have answered or the time is over."""
+        waiting, until_s = deque(urls), time.monotonic() + limit_s
 
         def work() -> None:
             while waiting:

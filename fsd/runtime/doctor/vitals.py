@@ -37,7 +37,7 @@ def look_at_memory(found: Findings) -> None:
 
 def look_at_disk(found: Findings) -> None:
     """Add the free space of the current folder's disk."""
-    usage = in_time(lambda: shutil.disk_usage(os.curdir))
+    usage = in_time(lambda: shutil.disk_usage(Path.cwd()))
     if usage is None:
         found.problem("the current folder cannot be read", "change to another folder (cd) and run this again", *BOTH)
         return
