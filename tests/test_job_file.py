@@ -80,7 +80,7 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
     }  # fmt: skip
     path = job(tmp_path, **wrong)
     with pytest.raises(FsdError) as caught:
-        job_file.run_job(path)
+        job_file.run(str(path))
     named = ("'sesion'", "nowhere", "'tinny' (did you mean tiny?", "hold_out is -1", "'unit'", "'templat'", "'zip'")
     for part in (*named, "pictures.images is 0", "did you mean 'unet.steps'?"):
         assert part in caught.value.message
@@ -138,10 +138,10 @@ def test_a_job_that_was_edited_in_the_middle(micro_session: Session, monkeypatch
     before, root = micro_session.recipe(), micro_session.folder.parents[2]
     values = {"session": micro_session.name, "root": ".", "settings": {"unet.steps": 9}, "stages": ["unet"]}
     with pytest.raises(FsdError, match=r"unet\.steps was 8") as caught:
-        job_file.run_job(job(root, **values))
+        job_file.run(str(job(root, **values)))
     assert 'write "fork": true into the job' in caught.value.hint
     assert micro_session.recipe() == before
-    job_file.run_job(job(root, **values, fork=True))
+    job_file.run(str(job(root, **values, fork=True)))
     assert forked == [False, True]
     assert micro_session.recipe().unet.steps == 9
 
