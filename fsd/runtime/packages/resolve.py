@@ -1,12 +1,15 @@
 """Which wheels are missing: uv's resolver is told what the machine has, so that nothing there is replaced without need.
 
 Each distribution that is there becomes a wheel of metadata alone, to which a constraint holds the resolver: no request is
-made for it, and what conflicts with it is not chosen.
+made for it, and what conflicts with it is not chosen. Of one that may change the version is an earlier answer, which uv
+prefers.
 """
 
 from __future__ import annotations
 
+import json
 import re
+import sys
 import tempfile
 import tomllib
 import zipfile
@@ -45,10 +48,10 @@ def resolve(
 ) -> list[Wheel]:
     """The wheels that the requirements need beyond what was found, each with its SHA-256; UvFailed when none fit.
 
-    free: distributions whose version may change. pins: NAME==VERSION to hold to. wheels: a folder to take them from
+    free: distributions whose version may change, if it must. pins: NAME==VERSION to hold to. wheels: a folder to take them from
     instead of the registry.
     """
-    source = ["--no-index", "--find-links", str(wheels)] if wheels else []
+    source = ["--python", sys.executable, *(("--no-index", "--find-links", str(wheels)) if wheels else ())]
     rows = [chosen(package, package["wheels"]) for package in resolved(wanted, found, free, pins, source, wheels)]
     there = {(one.name, one.version) for one in found.values()}
     return [row for row in rows if (row.name, row.version) not in there]
@@ -73,6 +76,8 @@ def resolved(
         (folder / "constraints.txt").write_text("".join([*lines, *(f"{pin}\n" for pin in pins)]), encoding="utf-8")
         (folder / "wanted.in").write_text("".join(f"{line}\n" for line in wanted), encoding="utf-8")
         made = folder / "pylock.toml"
+        if free_here := [one for one in found.values() if one.name in loose]:
+            made.write_text(_earlier_answer(free_here), encoding="utf-8")
         command = [
             "pip", "compile", "--quiet", "--no-config", "--only-binary", ":all:", "--format", "pylock.toml", *options,
             "-c", str(folder / "constraints.txt"), "-o", str(made), str(folder / "wanted.in"),
@@ -101,6 +106,12 @@ def chosen(package: Mapping[str, Any], files: Iterable[Mapping[str, Any]]) -> Wh
     file = min(files, key=lambda file: next((at for at, end in enumerate(rank, 1) if file_name(file).endswith(end)), 0))
     size_bytes, sum_ = int(file.get("size") or 0), file["hashes"]["sha256"]
     return Wheel(normal(package["name"]), package["version"], file_name(file), file["url"], size_bytes, sum_)
+
+
+def _earlier_answer(packages: Iterable[Found]) -> str:
+    """Versions as uv's own answer would name them."""
+    rows = (f"[[packages]]\nname = {json.dumps(one.name)}\nversion = {json.dumps(one.version)}\n" for one in packages)
+    return "".join(['lock-version = "1.0"\ncreated-by = "fsd"\n', *rows])
 
 
 def _stub(folder: Path, one: Found, found: Mapping[str, Found]) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import threading
 import time
@@ -25,20 +26,33 @@ _TIMEOUT_S = 60
 _PIECE = 1 << 20
 
 
+class _Stopped(Exception):
+    """Another wheel failed, or Ctrl-C came."""
+
+
 def fetch_wheels(wheels: Sequence[Wheel], folder: Path) -> list[Wheel]:
-    """The wheels as files in a folder; DownloadError that names the first that cannot be had or is not what it must be."""
+    """The wheels as files in a folder; DownloadError that names the first that cannot be had or is not what it must be.
+
+    MachineError when the disk is full. Whatever ends it, Ctrl-C too, ends all at once.
+    """
     total = sum(wheel.size_bytes for wheel in wheels)
-    turn = threading.Lock()
-    with _bar(total) as bar, ThreadPoolExecutor(_AT_ONCE) as pool:
+    turn, stopped = threading.Lock(), threading.Event()
+    with bar_of_bytes(total) as bar, ThreadPoolExecutor(_AT_ONCE) as pool:
 
         def moved(size_bytes: int) -> None:
+            if stopped.is_set():
+                raise _Stopped
             with turn:
                 bar.update(size_bytes)
 
-        return list(pool.map(lambda wheel: _fetched(wheel, folder, moved), wheels))
+        try:
+            return list(pool.map(lambda wheel: _fetched(wheel, folder, moved), wheels))
+        except BaseException:
+            stopped.set()
+            raise
 
 
-def _bar(total: int) -> Any:
+def bar_of_bytes(total: int) -> Any:
     """A bar of bytes; where tqdm itself is still to come, something that takes its calls."""
     try:
         return report.progress("packages", total or None, unit="B")
@@ -55,6 +69,9 @@ def _fetched(wheel: Wheel, folder: Path, moved: Callable[[int], None]) -> Wheel:
             break
         except (OSError, HTTPException) as fault:
             path.unlink(missing_ok=True)
+            if isinstance(fault, OSError) and fault.errno == errno.ENOSPC:
+                hint = "free space there, or set FSD_OVERLAY to a folder on a larger disk"
+                raise MachineError(f"{wheel.file} has no room: the disk of {folder} is full", hint) from None
             if turn == _TRIES or not wheel.where.startswith("http"):
                 why = getattr(fault, "reason", None) or type(fault).__name__
                 raise DownloadError(
