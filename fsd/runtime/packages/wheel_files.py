@@ -70,8 +70,8 @@ def _fetched(wheel: Wheel, folder: Path, moved: Callable[[int], None]) -> Wheel:
         except (OSError, HTTPException) as fault:
             path.unlink(missing_ok=True)
             if isinstance(fault, OSError) and fault.errno == errno.ENOSPC:
-                hint = "free space there, or set FSD_OVERLAY to a folder on a larger disk"
-                raise MachineError(f"{wheel.file} has no room: the disk of {folder} is full", hint) from None
+                what = f"{wheel.file} has no room: the disk of {folder} is full"
+                raise MachineError(what, "free space there, and run it again") from None
             if turn == _TRIES or not wheel.where.startswith("http"):
                 why = getattr(fault, "reason", None) or type(fault).__name__
                 raise DownloadError(
