@@ -9,7 +9,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from fsd import demo, pipeline
+from fsd import demo, pictures, pipeline
 from fsd.data.session import open_session
 
 HERE = Path(__file__).parent
@@ -26,7 +26,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         session = pipeline.open_session("pictures", folder)
         pipeline.choose_base_model(session, "tiny")
-        made = pipeline.generate(session, *PROMPTS, model="base", images=6)
+        made = pictures.generate(session, *PROMPTS, model="base", images=6)
         shutil.copy(made["grid"], HERE / "tiny_base.png")
     shutil.copy(open_session(Path.cwd(), demo.NAME).samples / "score.png", HERE / "demo.png")
 

@@ -7,17 +7,17 @@ import re
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
 from fsd.command_line import UsageError, parameters_of, read_options, shown, verbs
 from fsd.data import session as sessions
 from fsd.data.session import Session
-from fsd.errors import FsdError, Interrupted
+from fsd.errors import FsdError, Interrupted, MachineError, missing_package
 from fsd.needs import root_folder
 from fsd.runtime import report
 from fsd.runtime.packages import overlay
-from fsd.runtime.process import missing_package
 
 _FINISHED, _FAILED, _WRONG_USAGE, _STOPPED = 0, 1, 2, 75
 
@@ -32,11 +32,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    overlay.activate()
     as_json = "--json" in arguments
     if as_json:
         report.to_standard_error()
     try:
+        with suppress(MachineError):  # a place that cannot be used: setup refuses it, the doctor tells
+            overlay.activate()
         options = read_options(arguments)
         result = _call(verbs()[options.pop("verb")], options)
     except FsdError as fault:

@@ -9,9 +9,12 @@ from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
-from fsd import __version__, models, pipeline, serving, upkeep
+from fsd import __version__, demo, job_file, models, pictures, pipeline, serving, sharing, upkeep
 from fsd.data.session import Session
 from fsd.errors import FsdError, meant
+
+MODULES = (pipeline, pictures, demo, job_file, upkeep, sharing, models, serving)
+"""Where the verbs are, in the order in which help lists them: the line of work first."""
 
 
 class UsageError(FsdError):
@@ -21,13 +24,10 @@ class UsageError(FsdError):
 
 
 def verbs() -> dict[str, Callable[..., Any]]:
-    """The verbs by their names on the command line, the line of work first.
-
-    They are the public functions of `pipeline`, `upkeep`, `models` and `serving` that give back a Result or a Session.
-    """
+    """The verbs by their names on the command line: the public functions of MODULES that return a Result or a Session."""
     return {
         name.replace("_", "-"): verb
-        for module in (pipeline, upkeep, models, serving)
+        for module in MODULES
         for name, verb in vars(module).items()
         if inspect.isfunction(verb) and verb.__module__ == module.__name__ and not name.startswith("_")
         if verb.__annotations__.get("return") in ("Result", "Session")

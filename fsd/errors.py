@@ -38,6 +38,12 @@ class MachineError(FsdError):
     code = "machine"
 
 
+def missing_package(error: ModuleNotFoundError) -> MachineError:
+    """What to say when a package that a job needs is not there."""
+    hint = "install what the job needs: fsd setup train (with the web UI: fsd setup all)"
+    return MachineError(f"the package {error.name} is not installed", hint)
+
+
 class DownloadError(FsdError):
     """A file could not be fetched, or is not what was asked for."""
 

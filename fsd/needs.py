@@ -12,7 +12,7 @@ from fsd.families import FAMILIES, family_from, get_family
 from fsd.families.family import ModelFamily
 from fsd.families.rules import need_web_ui
 from fsd.recipe import Recipe
-from fsd.runtime import drive
+from fsd.runtime import colab, drive
 from fsd.weights import checkpoint
 from fsd.weights.base_model import find_base_model
 
@@ -29,6 +29,12 @@ class NotOpened:
 def root_folder(root: str) -> Path:
     """The folder that holds Fast-Dreambooth/: the one named, else My Drive on Colab, else FSD_HOME or the current one."""
     return drive.place(root) if root else drive.home()
+
+
+def wheelhouse_root(root: str, asked: bool) -> Path | None:
+    """The folder whose wheelhouses are used; None where Drive would have to be asked for, and nobody asked for one."""
+    at_hand = not colab.in_colab() or drive.state(colab.MOUNT_POINT / drive.MY_DRIVE) == "mounted"
+    return root_folder(root) if root or asked or at_hand else None
 
 
 def need_photos(session: Session) -> None:

@@ -2,41 +2,26 @@
 
     photos -> session -> crop and captions -> text-encoder stage -> UNet stage -> CKPT -> pictures of your subject
 
+The pictures are in `pictures`, the whole of it at once in `demo` and `job_file`, all else in `upkeep`, `models` and `serving`.
 Nothing here loads torch: each stage that needs it is a child process that reads the session and writes into it.
 """
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
 from fsd.data import session as sessions
-from fsd.data.lock import writing
 from fsd.data.session import Session
 from fsd.errors import SessionError
 from fsd.families import FAMILIES, get_family
 from fsd.families.rules import resolution_warning
-from fsd.needs import (
-    base_folder,
-    counting_up,
-    family_found,
-    family_of,
-    need_base_model,
-    need_photos,
-    need_training,
-    recipe_for,
-    root_folder,
-)
+from fsd.needs import base_folder, family_found, family_of, need_photos, recipe_for, root_folder, wheelhouse_root
 from fsd.presets import with_preset_steps
-from fsd.runtime import colab, files, machine, report, wheels
+from fsd.runtime import colab, machine, report, wheels
 from fsd.runtime.packages import wheel_house
-from fsd.runtime.process import run_stage
 from fsd.runtime.report import Result
-from fsd.runtime.spool.local_first import working
-from fsd.runtime.spool.safe import spooling
-from fsd.settings import one_of
-from fsd.stage import train_stage
+from fsd.stage import save_stage, train_stage
 from fsd.weights import checkpoint
 from fsd.weights.base_model import find_base_model
 
@@ -48,14 +33,14 @@ def setup(profile: str = "", save_wheelhouse: bool = False, root: str = "") -> R
     save_wheelhouse: keep the wheels in one file in Fast-Dreambooth/wheelhouse; the next setup needs no network.
     root: the folder that holds Fast-Dreambooth/, as for open_session.
     """
-    if profile:
-        house = (
-            wheel_house.path_in(root_folder(root), profile) if save_wheelhouse or root or not colab.in_colab() else None
-        )
-        done = wheels.need_working(wheels.install(profile, house, save_wheelhouse))
-        return Result(done.as_text(), **done.to_json())
+    if not profile:
+        found = machine.survey()
+        return Result(machine.as_text(found), **found)
+    place = wheelhouse_root(root, save_wheelhouse)
+    house = wheel_house.path_in(place, profile) if place else None
+    done = wheels.need_working(wheels.install(profile, house, save_wheelhouse))
     found = machine.survey()
-    return Result(machine.as_text(found), **found)
+    return Result(f"{machine.in_lines(found)}\n\n{done.as_text()}", machine=found, **done.to_json())
 
 
 def open_session(name: str, root: str = "") -> Session:
@@ -183,95 +168,4 @@ def save_ckpt(session: Session, format: str = "safetensors", dtype: str = "fp16"
     dtype: "fp16" (half the size) or "fp32".
     step: one saved step, such as unet-000500 (default: the newest).
     """
-    from fsd.weights.ckpt import save_ckpt as save
-    from fsd.weights.model import trained_model
-
-    need_training(session)
-    recipe = session.recipe()
-    model = trained_model(base_folder(session), session.checkpoints, recipe, report.say, step)
-    name = f"{session.name}-{step}" if step else session.name
-    metadata = {"modelspec.title": session.name, "fsd.recipe": recipe.fingerprint()}
-    with writing(session), spooling(session.folder) as spool:
-        files.clear_temporary(session.folder)
-        file_name = f"{name}.{one_of('format', format, 'safetensors', 'ckpt')}"
-        spool.forget(file_name)  # the older one of that name, which it replaces
-        saved = save(
-            model.parts,
-            working(session.folder) / file_name,
-            dtype=one_of("dtype", dtype, "fp16", "fp32"),
-            metadata=metadata,
-            layout=get_family(recipe.family).layout,
-        )
-        spool.add(file_name)
-    size = f"{report.human_bytes(saved.size_bytes)}, {saved.tensors} tensors, SHA-256 {saved.sha256}"
-    path = session.folder / file_name
-    text = f"{path}\n{model.as_text(recipe)}\n{size}"
-    return Result(text, ckpt=str(path), size_bytes=saved.size_bytes, tensors=saved.tensors, sha256=saved.sha256)
-
-
-def generate(
-    session: Session,
-    *prompts: str,
-    negative: str = "",
-    images: int = 1,
-    seed: int = 0,
-    steps: int | None = None,
-    guidance: float | None = None,
-    model: str = "",
-) -> Result:
-    """Make pictures with the trained model, before or after training, and a labelled grid of them.
-
-    prompts: what to draw; {identifier} and {class} are filled in (default: your subject).
-    negative: what to avoid.
-    images: pictures of each prompt.
-    seed: of the first picture of each prompt; the others' count up from it.
-    steps, guidance: of the sampler (default: the family's).
-    model: "base", a saved step such as unet-000500, or a CKPT file (default: the newest step).
-    """
-    need_base_model(session)
-    recipe = session.recipe()
-    family = get_family(recipe.family)
-    request = {
-        "prompts": [recipe.prompt(prompt) for prompt in prompts or ("",)],
-        "negative": negative,
-        "seeds": counting_up("images", images, seed),
-        "steps": family.sample_steps if steps is None else steps,
-        "guidance": family.guidance if guidance is None else guidance,
-        "model": model,
-    }
-    made = run_stage("fsd.generate.sample", str(session.folder), "--request", json.dumps(request))
-    count = len(made["images"])
-    return Result(f"{count} picture{'s'[: count > 1]}\n{made['grid']}", picture=Path(made["grid"]), **made)
-
-
-def score(session: Session, seeds: int = 3, dino: str = "", clip: str = "") -> Result:
-    """Measure what was learned: likeness to the held-out photos, and what became of other prompts, before and after.
-
-    seeds: pictures of each prompt: your subject's, and 20 without it, on which agreement and drift are measured.
-    dino, clip: folders or hub names of the models that look at the pictures (default: the tiny base model's own judge,
-    else facebook/dino-vits16 and openai/clip-vit-base-patch32).
-    """
-    need_training(session)
-    request = json.dumps({"seeds": counting_up("seeds", seeds), "dino": dino, "clip": clip})
-    found = run_stage("fsd.generate.score", str(session.folder), "--request", request)
-    return Result(found.pop("table"), picture=Path(found["grid"]), **found)
-
-
-def demo(root: str = "") -> Result:
-    """The whole job on fourteen real photographs and the embedded tiny base model, in a few minutes on a CPU.
-
-    root: where to put its session (default: the current folder).
-    """
-    from fsd.demo import run_demo
-
-    return run_demo(root)
-
-
-def run(recipe: str) -> Result:
-    """Do a whole job without a notebook, from one JSON file; run again, it goes on where it stopped.
-
-    recipe: the file: session, photos, base_model, identifier, class_word, settings, stages and more.
-    """
-    from fsd.job_file import run_job
-
-    return run_job(Path(recipe))
+    return save_stage(session, format, dtype, step)

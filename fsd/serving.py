@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fsd import pipeline
 from fsd.data.session import Session
 from fsd.errors import MachineError, RecipeError
-from fsd.needs import root_folder
+from fsd.needs import root_folder, wheelhouse_root
 from fsd.runtime import report
 from fsd.runtime.report import Result
 from fsd.settings import one_of
@@ -28,18 +28,21 @@ class NotLaunched:
         raise MachineError("no web UI runs", "run the cell 'Launch web UI' first: launch_webui")
 
 
-def webui_install(flavor: str = "a1111") -> Result:
+def webui_install(flavor: str = "a1111", save_wheelhouse: bool = False, root: str = "") -> Result:
     """Install AUTOMATIC1111 with ControlNet, or Forge, with an environment of its own. Run again, it checks and repairs.
 
     It lies in FSD_WEBUI_HOME, else in the user's cache, never on Drive.
     flavor: a1111 or forge; the studio is part of fsd and needs no installation.
+    save_wheelhouse: keep all that it is made of in one file in Fast-Dreambooth/wheelhouse (3.3 GB); the next one needs no
+    network, but for a Python 3.10 or 3.11 where the machine has none. The studio's packages: fsd setup webui.
+    root: the folder that holds Fast-Dreambooth/, as for webui-launch.
     """
     from fsd.webui.flavors import get_flavor
     from fsd.webui.install import install
 
     if flavor == "studio":
         raise RecipeError("the studio is part of fsd and needs no installation", "open it: webui_launch ui=studio")
-    found = install(get_flavor(flavor))
+    found = install(get_flavor(flavor), wheelhouse_root(root, save_wheelhouse), save_wheelhouse)
     text = f"{found.flavor.title} {found.flavor.version}: {found.folder}"
     return Result(text, flavor=flavor, version=found.flavor.version, folder=str(found.folder), python=str(found.python))
 

@@ -15,14 +15,11 @@ FREE = {"free": True}
 
 def build(kind: type, record: dict[str, Any], where: str = "") -> Any:
     """The settings that a JSON object describes; missing ones take their defaults, unknown ones are a RecipeError."""
+    if faults := unknown_names(kind, record, where):
+        raise RecipeError("; ".join(what for what, _ in faults), "; ".join(dict.fromkeys(hint for _, hint in faults)))
     hints = typing.get_type_hints(kind)
-    known = {item.name for item in fields(kind)}
     values = {}
     for name, value in record.items():
-        if name not in known:
-            close = get_close_matches(name, known, n=1)
-            meant = f"did you mean {where + close[0]!r}?" if close else f"known are: {', '.join(sorted(known))}"
-            raise RecipeError(f"there is no setting {where + name!r}", meant)
         if is_dataclass(hints[name]) and isinstance(value, dict):
             value = build(hints[name], value, f"{name}.")
         elif get_origin(hints[name]) is tuple and isinstance(value, list):
@@ -33,7 +30,22 @@ def build(kind: type, record: dict[str, Any], where: str = "") -> Any:
     return kind(**values)
 
 
-_KINDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+def unknown_names(kind: type, record: dict[str, Any], where: str = "") -> list[tuple[str, str]]:
+    """(what is wrong, what was meant) for every name in a JSON object that is no setting, also inside nested settings."""
+    hints = typing.get_type_hints(kind)
+    known = {item.name for item in fields(kind)}
+    found = []
+    for name, value in record.items():
+        if name not in known:
+            close = get_close_matches(name, known, n=1)
+            hint = f"did you mean {where + close[0]!r}?" if close else f"known are: {', '.join(sorted(known))}"
+            found.append((f"there is no setting {where + name!r}", hint))
+        elif is_dataclass(hints[name]) and isinstance(hints[name], type) and isinstance(value, dict):
+            found += unknown_names(hints[name], value, f"{name}.")
+    return found
+
+
+_KINDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", dict: "an object of settings"}
 _LISTS = {int: "a list of whole numbers", str: "a list of texts"}
 
 

@@ -1,14 +1,21 @@
-"""A stage of training as its verb runs it: the settings that were given, class images first, then the child process."""
+"""The stages as their verbs run them: training in a child process, then the model as one file."""
 
 from __future__ import annotations
 
+from fsd.data.lock import writing
 from fsd.data.session import Session
 from fsd.errors import RecipeError
-from fsd.needs import need_base_model, need_photos
+from fsd.families import get_family
+from fsd.needs import base_folder, need_photos, need_training
+from fsd.runtime import files, report
 from fsd.runtime.process import run_stage
 from fsd.runtime.report import Result
+from fsd.runtime.spool.local_first import working
 from fsd.runtime.spool.safe import bring, spool_of
+from fsd.runtime.spool.turn import is_stale
+from fsd.settings import one_of
 from fsd.weights import checkpoint
+from fsd.weights.set_aside import taking_turn
 
 
 def train_stage(session: Session, stage: str, steps: int | None, learning_rate: float | None, fork: bool) -> Result:
@@ -25,9 +32,10 @@ def train_stage(session: Session, stage: str, steps: int | None, learning_rate: 
         session.save_recipe(recipe)
     if getattr(recipe, stage).steps == 0:
         return Result(f"{checkpoint.STAGES[stage]}: 0 steps, nothing to train", stage=stage, steps=0)
-    need_base_model(session)
+    base_folder(session)  # fetched here where it is missing: the children have no tokens
     if recipe.prior.images:
         run_stage("fsd.generate.sample", str(session.folder), "--class-images")
+    take_turn(session)
     try:
         bring(spool_of(session.folder))  # what an earlier machine left here, and a Drive that died meanwhile
         figures = run_stage(f"fsd.train.{stage}", str(session.folder), *(["--fork"] if fork else []))
@@ -43,3 +51,38 @@ def train_stage(session: Session, stage: str, steps: int | None, learning_rate: 
     if samples.exists():
         text += f"\nsamples: {samples}"
     return Result(text, picture=plot if plot.exists() else None, **figures)
+
+
+def take_turn(session: Session) -> None:
+    """Before anything is brought to Drive: set aside what this machine's disk has from before another's turn."""
+    if is_stale(session.folder):
+        with writing(session), taking_turn(session.folder):
+            pass
+
+
+def save_stage(session: Session, format: str, dtype: str, step: str) -> Result:
+    """Write the trained model as one file into the session, and say what it is made of and how large it is."""
+    from fsd.weights.ckpt import save_ckpt as save
+    from fsd.weights.model import MARK, trained_model
+
+    need_training(session)
+    recipe = session.recipe()
+    model = trained_model(base_folder(session), session.checkpoints, recipe, report.say, step)
+    name = f"{session.name}-{step}" if step else session.name
+    metadata = {"modelspec.title": session.name, "fsd.recipe": recipe.fingerprint(), MARK: model.mark}
+    with writing(session), taking_turn(session.folder) as spool:
+        files.clear_temporary(session.folder)
+        file_name = f"{name}.{one_of('format', format, 'safetensors', 'ckpt')}"
+        spool.forget(file_name)  # the older one of that name, which it replaces
+        saved = save(
+            model.parts,
+            working(session.folder) / file_name,
+            dtype=one_of("dtype", dtype, "fp16", "fp32"),
+            metadata=metadata,
+            layout=get_family(recipe.family).layout,
+        )
+        spool.add(file_name)
+    size = f"{report.human_bytes(saved.size_bytes)}, {saved.tensors} tensors, SHA-256 {saved.sha256}"
+    path = session.folder / file_name
+    text = f"{path}\n{model.as_text(recipe)}\n{size}"
+    return Result(text, ckpt=str(path), size_bytes=saved.size_bytes, tensors=saved.tensors, sha256=saved.sha256)

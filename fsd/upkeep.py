@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 from fsd.data import session as sessions
@@ -16,6 +15,7 @@ from fsd.runtime import files, report
 from fsd.runtime.report import Result
 from fsd.runtime.spool import safe
 from fsd.settings import one_of
+from fsd.stage import take_turn
 from fsd.weights import checkpoint, removable
 
 
@@ -75,30 +75,6 @@ def list_sessions(root: str = "") -> Result:
     return Result(report.table(rows, ["session", "state", "photos", "next"]), sessions=found)
 
 
-def export_session(session: Session, destination: str) -> Result:
-    """Copy a session to a folder or, if the name ends in .zip, into one file.
-
-    destination: a new folder or zip file.
-    """
-    from fsd.data.archive import export_session as export
-
-    path = export(session, Path(destination))
-    return Result(f"{path}: {report.human_bytes(files.size_bytes(path))}", path=str(path))
-
-
-def import_session(source: str, name: str = "", root: str = "") -> Result:
-    """Bring in a session from a folder or a zip.
-
-    source: what export-session wrote, or a session folder of the original suite.
-    name: what to call it (default: as it was called).
-    root: as for open-session.
-    """
-    from fsd.data.archive import import_session as bring_in
-
-    session = bring_in(root_folder(root), Path(source), name or None)
-    return show_session(session)
-
-
 def remove_session(session: Session) -> Result:
     """Move a session to the bin, Fast-Dreambooth/bin."""
     from fsd.data.archive import remove_session as remove
@@ -116,6 +92,7 @@ def sync(session: Session, wait: bool = False, ask_google: bool = False, disconn
     ask_google: have Google confirm each file; asks you for access to Drive's list of files.
     disconnect: then give the machine back to Colab.
     """
+    take_turn(session)
     spool = safe.spool_of(session.folder, ask_google)
     if disconnect:
         safe.disconnect(spool)
@@ -128,7 +105,7 @@ def clean_session(session: Session, *what: str) -> Result:
     """List what can go from a session, by size, or free it.
 
     What is deleted from Drive goes into its bin, and counts until that is emptied.
-    what: cache, leftovers, checkpoints, optimizer, local, unconfirmed, bin; or all: the first five. None lists.
+    what: cache, leftovers, checkpoints, optimizer, local, unconfirmed, aside, bin; or all: the first five. None lists.
     """
     with writing(session):
         rows = removable.removable(session.folder, report.say)

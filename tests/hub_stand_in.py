@@ -66,22 +66,25 @@ class Hub(BaseHTTPRequestHandler):
         for name, value in {**common, **headers}.items():
             self.send_header(name, value)
         self.end_headers()
-        if self.command == "GET":
+        if self.command != "HEAD":
             self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
         pass
 
 
-def hub_server(folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Hub]]:
+def hub_server(
+    folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Hub] = Hub
+) -> Iterator[type[Hub]]:
     """A hub with what lies below `folder`, asked instead of the real one while the generator waits."""
-    handler = type("OneHub", (Hub,), {"folder": folder, "refused": {}, "asked": [], "tokens": set()})
+    handler = type("OneHub", (kind,), {"folder": folder, "refused": {}, "asked": [], "tokens": set()})
     running = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=running.serve_forever, args=(0.02,), daemon=True).start()
     address = f"http://127.0.0.1:{running.server_port}"
     monkeypatch.setattr(constants, "ENDPOINT", address)
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, "127.0.0.1")

@@ -23,9 +23,17 @@ if given["python"]:
 from fsd.runtime import colab
 from fsd.runtime.doctor import examine, sources
 colab.MOUNT_POINT = Path(given["mount"])
+if given["memory"]:
+    pages = given["memory"] // os.sysconf("SC_PAGE_SIZE")
+    os.sysconf = lambda name, there=os.sysconf: pages if name == "SC_PHYS_PAGES" else there(name)
 space = collections.namedtuple("space", "total used free")
 def free(path, there=shutil.disk_usage):
     on_drive = str(path).startswith(given["mount"])
+    if on_drive and given["silent"]:
+        import threading
+        threading.Event().wait()
+    if not on_drive:
+        there(path)  # which fails where it would
     size = given["drive_free"] if on_drive else given["free"]
     return space(100_000_000_000, 100_000_000_000 - size, size)
 shutil.disk_usage = free
@@ -35,7 +43,14 @@ def stat(path, **options):
         raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
     return real(path, **options)
 Path.stat = stat
-places = sources.known_places() if given["ask"] else []
+if given["read_only"]:
+    flags = os.statvfs
+    os.statvfs = lambda path: os.statvfs_result([*flags(path)[:8], os.ST_RDONLY, 255])
+if given["silent"]:
+    from fsd.runtime.doctor import bounded
+    bounded.ANSWERS_S = 0.2
+if given["gone"]:
+    os.rmdir(os.getcwd())
 page = examine.examine(offline=not given["ask"])
 import fsd.command_line
 import fsd.webui.places
@@ -50,7 +65,15 @@ class Machine:
 
     def __init__(self, folder: Path, packages: dict[str, str], colab: bool = False, gpu: str = "") -> None:
         self.folder, self.colab = folder, colab
-        self.facts: dict[str, Any] = {"free": 60e9, "drive_free": 9e9, "dead": False, "ask": False, "python": ""}
+        self.facts: dict[str, Any] = {
+            "free": 60e9,
+            "drive_free": 9e9,
+            "dead": False,
+            "ask": False,
+            "python": "",
+            "memory": 0,
+        }
+        self.facts |= dict.fromkeys(("silent", "read_only", "gone"), False)
         for name, version in packages.items():
             record = folder / "packages" / f"{name.replace('-', '_')}-{version}.dist-info" / "METADATA"
             record.parent.mkdir(parents=True)
@@ -61,6 +84,11 @@ class Machine:
             driver = folder / "bin" / "nvidia-smi"
             driver.write_text(f"#!/bin/sh\necho '{gpu}'\n")
             driver.chmod(0o755)
+
+    def need(self, package: str, *needs: str) -> None:
+        """Have a package's metadata ask for others."""
+        (record,) = (self.folder / "packages").glob(f"{package}-*/METADATA")
+        record.write_text(record.read_text() + "".join(f"Requires-Dist: {need}\n" for need in needs))
 
     def mount_drive(self) -> None:
         """Mount Drive."""

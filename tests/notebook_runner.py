@@ -77,10 +77,12 @@ def run_cells(
 ) -> list[Any]:
     """Run cells one after another in a fresh kernel in `folder`; errors stay in the outputs. Returns the cells.
 
+    Packages come from no registry, unless the environment names one.
     stop_when: as soon as it is true the kernel is interrupted, once, as by the notebook's stop button.
     """
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell.source) for cell in cells])
     settings = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(map(str, python_path))}
+    settings |= {"FSD_OVERLAY": str(folder / ".overlay"), "UV_NO_INDEX": "1"}
     settings.pop("FSD_HOME", None)
     client = NotebookClient(notebook, timeout=300, allow_errors=True, resources={"metadata": {"path": str(folder)}})
     if stop_when:

@@ -27,6 +27,7 @@ def google(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ModuleTy
     monkeypatch.syspath_prepend(STAND_IN)
     monkeypatch.delenv("FSD_HOME", raising=False)
     monkeypatch.setattr(colab, "MOUNT_POINT", tmp_path / "drive")
+    monkeypatch.setattr(colab, "_silent_until_s", 0.0)
     yield importlib.import_module("google.colab")
     for name in [name for name in sys.modules if name.partition(".")[0] == "google"]:
         del sys.modules[name]
@@ -44,6 +45,8 @@ SIGNATURES = {
     "runtime.unassign": "()",
     "output.eval_js": "(script, ignore_result=False, timeout_sec=None)",
     "output.register_callback": "(function_name, callback)",
+    "auth.authenticate_user": "(clear_output=True, project_id=None)",
+    "output.unregister_callback": "(function_name)",
     "output.clear": "(wait=False, output_tags=())",
     "output.no_vertical_scroll": "()",
     "output.serve_kernel_port_as_iframe": "(port, path='/', width='100%', height='400', cache_in_notebook=False)",
@@ -308,6 +311,26 @@ def test_a_refused_upload_is_one_clear_error(google: ModuleType) -> None:
     message.replies["upload"] = message.MessageError("TypeError: google.colab._files is undefined")
     with pytest.raises(MachineError, match=r"google\.colab\._files is undefined"):
         colab.upload_photos()
+
+
+def test_kaggles_image_is_not_colab(google: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is made from Colab's and brings google.colab, but there is no Drive, no upload and no secret."""
+    monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", "Interactive")
+    assert not colab.in_colab()
+    assert colab.home() == Path.cwd()
+
+
+def test_a_page_that_does_not_answer_is_not_asked_again_at_once(
+    google: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    replies = google.userdata._message.replies
+    replies["GetSecret"] = lambda request: asked.append(request["key"])
+    assert [colab.secret(name) for name in secrets.NAMES] == [""] * len(secrets.NAMES)
+    assert asked == ["HF_TOKEN"]
+    monkeypatch.setattr(colab, "_silent_until_s", 0.0)
+    replies["GetSecret"] = {"exists": True, "access": True, "payload": "hf_private"}
+    assert colab.secret("HF_TOKEN") == "hf_private"
 
 
 def test_importing_fsd_on_colab_asks_for_nothing() -> None:

@@ -9,17 +9,18 @@ import sys
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import pytest
 from machines import Machine
 from recorded_images import images
 
-from fsd.runtime.doctor import examine, sources
+from fsd.runtime.doctor import asking, examine, sources
+from fsd.runtime.doctor.asking import GONE, NO_TOKEN, NOT_ALLOWED, REFUSED, THERE, UNREACHABLE
 from fsd.runtime.doctor.image import NEWEST, RECORDED
 from fsd.runtime.doctor.packages import OPTIONAL
-from fsd.runtime.doctor.sources import GONE, NO_TOKEN, NOT_ALLOWED, THERE, UNREACHABLE, Place
+from fsd.runtime.doctor.sources import Place
 
 T4 = "Tesla T4, 15360 MiB, 550.54.15, 7.5"
 UNRECORDED = {"aiohttp": "3.10", "matplotlib": "3.8", "tqdm": "4.66"}
@@ -33,7 +34,14 @@ def show(name: str, page: str) -> None:
 
 
 def steps(page: str) -> list[str]:
-    return re.findall(r"(?m)^  \d+\. (.+)$", page)
+    """The steps in order, each on one line."""
+    unfolded = re.sub(r"(?m)^(  \d+\. .+)\n     (?!because )(.+)$", r"\1 \2", page)
+    return re.findall(r"(?m)^  \d+\. (.+)$", unfolded)
+
+
+def flat(page: str) -> str:
+    """The page without its line breaks."""
+    return " ".join(page.split())
 
 
 def colab_image(folder: Path) -> Machine:
@@ -51,7 +59,8 @@ def test_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     found = examine.examine(offline=True)
     show("this-machine", found.text)
-    assert found.text.startswith("fsd doctor: fsd ")
+    assert found.text.startswith("training    would work")
+    assert "\nmade by fsd doctor, fsd " in found.text
     assert f"Python    {sys.version.split()[0]}" in found.text
     assert "torch " in found.text and "not on Google Drive" in found.text
     assert found["training_would_work"] is found["webui_would_work"] is True
@@ -71,8 +80,9 @@ def test_a_colab_image_with_a_gpu(tmp_path: Path) -> None:
     assert re.search(r"Drive     mounted, 9\.00 GB free", page)
     wanted = [line for profile in ("train", "webui") for line in found["figures"]["packages"][profile]["to_install"]]
     assert {re.split("[<>=]", line)[0] for line in wanted} == OPTIONAL.keys()
-    notebook = " (in a notebook: the first cell)"
-    assert steps(page) == [f"fsd setup train{notebook}", f"fsd setup webui{notebook}"]
+    assert page.startswith("training    would work\nweb UI      would work\n\nworth doing\n")
+    assert steps(page) == ["!fsd setup train", "!fsd setup webui"]
+    assert "trains in full: tiny, sd15, sd21-base, sd21\n" in page and "no bf16" in page
     assert "next steps" not in page and "worth doing" in page
     assert "Google Colab as recorded 2026-08-19" in page
     assert "Colab forbids deepfakes" in page and "paid compute units" in page
@@ -92,9 +102,11 @@ def test_a_broken_image_tells_the_next_steps(tmp_path: Path) -> None:
     for reason in ("torch is not installed", "the disk is full: 300.0 MB free", "Google Drive is dead"):
         assert f"because {reason}" in page
     first, second, third, *_ = steps(page)
-    assert "delete what you do not need" in first
+    assert page.startswith("training    WOULD NOT WORK before steps 1, 2 and 3\n")
+    assert first.startswith("delete what you do not need; this shows what is large: !du ")
     assert "run the cell 'Open session': it mounts Drive again" in second
-    assert third.startswith("fsd setup train")
+    assert third == "!fsd setup train"
+    assert "Google Colab as recorded 2026-08-19" in page  # told by its Python, where torch is missing
     assert "Transport endpoint is not connected" in page
 
 
@@ -124,6 +136,7 @@ def test_an_old_package_is_named_with_its_range(tmp_path: Path) -> None:
     ("change", "said"),
     [
         ({"drive_free": 1000}, "empty its bin"),
+        ({"drive_free": 3_000_000_000}, "empty its bin"),
         ({"free": 5_000_000_000}, "free some disk before you train one"),
     ],
 )
@@ -144,7 +157,94 @@ def test_no_gpu_and_no_drive_on_colab(tmp_path: Path) -> None:
 
 def test_an_old_driver_is_said(tmp_path: Path) -> None:
     found = Machine(tmp_path, UNRECORDED | {"torch": "2.11.0+cu128"}, gpu=T4.replace("550", "470")).doctor()
-    assert "update the driver to 525 or newer" in found["page"]
+    assert steps(found["page"])[0] == "update the driver to 525 or newer, or install a torch for an older CUDA"
+    assert found["exit_code"] == 1
+
+
+def test_the_driver_that_a_torch_of_no_said_release_needs(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, UNRECORDED | {"torch": "2.11.0"}, gpu=T4)
+    machine.need("torch", "nvidia-cudnn-cu13==9.19; platform_system == 'Linux'")
+    assert "update the driver to 580 or newer" in machine.doctor()["page"]
+
+
+@pytest.mark.parametrize(
+    ("gpu", "limit"),
+    [
+        ("", "for the tiny base model alone: there is no GPU"),
+        ("NVIDIA T1000, 4096 MiB, 550.54, 7.5", "sd15 takes 9.9 GB"),
+    ],
+)
+def test_what_a_small_machine_is_good_for_is_said_at_once(tmp_path: Path, gpu: str, limit: str) -> None:
+    newest = next(image for image in images() if image.name == NEWEST)
+    found = Machine(tmp_path, UNRECORDED | newest.packages, gpu=gpu).doctor()
+    assert found["exit_code"] == 0
+    assert limit in flat(found["page"].partition("web UI")[0])
+    assert limit in found["figures"]["training_limit"]
+
+
+def test_little_memory_is_said(tmp_path: Path) -> None:
+    machine = colab_image(tmp_path)
+    machine.facts["memory"] = 2_000_000_000
+    page = machine.doctor()["page"]
+    assert page.startswith("training    would work, but for the tiny base model alone: there is little memory\n")
+    assert "2.00 GB of memory is little" in page
+
+
+def test_a_drive_that_cannot_be_written(tmp_path: Path) -> None:
+    machine = colab_image(tmp_path)
+    machine.mount_drive()
+    machine.facts["read_only"] = True
+    found = machine.doctor()
+    assert found["exit_code"] == 1
+    assert steps(found["page"])[0] == "run the cell 'Open session': it mounts Drive again"
+    assert "nothing can be written to it" in found["page"]
+
+
+@pytest.mark.parametrize("home", ["", "drive/MyDrive/models"])
+def test_a_drive_that_never_answers_is_not_waited_for(tmp_path: Path, home: str) -> None:
+    machine = colab_image(tmp_path)
+    machine.mount_drive()
+    machine.facts["silent"] = True
+    found = machine.doctor(**({"FSD_HOME": str(tmp_path / home)} if home else {}))
+    assert "Google Drive is dead: it does not answer" in found["page"]
+
+
+def test_a_folder_of_colabs_own_disk_is_said_to_be_lost(tmp_path: Path) -> None:
+    found = colab_image(tmp_path).doctor(FSD_HOME=str(tmp_path / "new" / "folder"))
+    assert "in FSD_HOME, not on Google Drive: LOST when Colab ends this runtime" in flat(found["page"])
+    assert found["exit_code"] == 0
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_folder_that_is_gone(tmp_path: Path) -> None:
+    machine = colab_image(tmp_path)
+    machine.facts["gone"] = True
+    assert "change to another folder" in steps(machine.doctor()["page"])[0]
+
+
+def test_an_overlay_on_drive_is_a_problem_like_any_other(tmp_path: Path) -> None:
+    found = colab_image(tmp_path).doctor(FSD_OVERLAY=str(tmp_path / "drive" / "overlay"))
+    assert found["exit_code"] == 1
+    assert "set FSD_OVERLAY to a folder on this machine's own disk" in steps(found["page"])[0]
+
+
+def test_kaggle_is_not_colab(tmp_path: Path) -> None:
+    """Its image is made from Colab's and holds google.colab, which cannot mount anything there."""
+    found = colab_image(tmp_path).doctor(KAGGLE_KERNEL_RUN_TYPE="Interactive")
+    assert "image     Kaggle\n" in found["page"]
+    assert "in the current folder, not on Google Drive" in found["page"]
+    assert "Colab forbids" not in found["page"]
+    assert steps(found["page"])[0] == "!fsd setup train"
+
+
+def test_a_command_on_colab_says_that_it_cannot_see_the_notebooks_secrets(tmp_path: Path) -> None:
+    assert "a notebook's secrets are read in a cell" in flat(colab_image(tmp_path).doctor()["page"])
+
+
+def test_every_line_fits_into_a_report(tmp_path: Path) -> None:
+    page = Machine(tmp_path, {}).doctor()["page"]
+    assert max(map(len, page.splitlines())) <= 110
+    assert len(page.splitlines()) < 60
 
 
 def test_the_standard_library_is_enough(tmp_path: Path) -> None:
@@ -218,14 +318,14 @@ def address(server: Any) -> Callable[[str], str]:
     ],
 )  # fmt: skip
 def test_answers_are_told_apart(address: Callable[[str], str], path: str, state: str) -> None:
-    (found,) = sources.check([Place("models", "one", (address(path),))], {})
+    (found,), _ = asking.check([Place("models", "one", (address(path),))], {})
     assert found.answers == ((address(path), state),)
     assert found.usable is (state == THERE)
 
 
 def test_each_mirror_is_asked_once_by_head(server: Any, address: Callable[[str], str]) -> None:
     places = [Place("a", str(number), (address("404/x"), address("200/y"))) for number in range(3)]
-    assert all(one.usable for one in sources.check(places, {}))
+    assert all(one.usable for one in asking.check(places, {})[0])
     assert sorted(server.asked) == [("HEAD", "/200/y", ""), ("HEAD", "/404/x", "")]
 
 
@@ -236,11 +336,31 @@ def test_a_dead_host_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None
         tried.append(url)
         raise TimeoutError
 
-    monkeypatch.setattr(sources, "_head", head)
-    monkeypatch.setattr(sources, "_AT_ONCE", 1)
+    monkeypatch.setattr(asking, "_head", head)
+    monkeypatch.setattr(asking, "_AT_ONCE", 1)
     places = [Place("a", str(number), (f"https://dead.invalid/{number}",)) for number in range(50)]
-    assert {state for one in sources.check(places, {}) for _, state in one.answers} == {UNREACHABLE}
+    checked, dead = asking.check(places, {})
+    assert {state for one in checked for _, state in one.answers} == {UNREACHABLE}
+    assert dead == {"dead.invalid": "no answer in time"}
     assert len(tried) == 1
+
+
+def test_a_network_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a name server never answers: no timeout of a connection ends that."""
+    over = Event()
+
+    def head(url: str, token: str) -> Any:
+        if "hangs" in url:
+            over.wait()
+        return 200, {}
+
+    monkeypatch.setattr(asking, "_head", head)
+    monkeypatch.setattr(asking, "_FIRST_S", 1.0)
+    places = [Place("a", f"{host}{number}", (f"https://{host}.invalid/{number}",))
+              for host in ("hangs", "works") for number in range(40)]  # fmt: skip
+    checked, _ = asking.check(places, {})
+    over.set()
+    assert [one.usable for one in checked] == [False] * 40 + [True] * 40
 
 
 def test_a_token_goes_to_its_own_site_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,9 +370,9 @@ def test_a_token_goes_to_its_own_site_alone(monkeypatch: pytest.MonkeyPatch) -> 
         sent[url] = token
         return 200, {}
 
-    monkeypatch.setattr(sources, "_head", head)
+    monkeypatch.setattr(asking, "_head", head)
     urls = ("https://huggingface.co/a", "http://huggingface.co/a", "https://civitai.com/b", "https://example.org/c")
-    sources.check([Place("a", "one", urls)], {"HF_TOKEN": "hf", "CIVITAI_TOKEN": "ci"})
+    asking.check([Place("a", "one", urls)], {"HF_TOKEN": "hf", "CIVITAI_TOKEN": "ci"})
     assert sent == dict(zip(urls, ("hf", "", "ci", ""), strict=True))
 
 
@@ -272,8 +392,62 @@ def test_the_page_names_each_faulty_mirror(
     for words in ("good: 127.0.0.1", "gone (404)", "wants a token (401)", "(403)", "no mirror has lost"):
         assert words in found.text
     assert "accept the licence" in "".join(steps(found.text))
+    assert "none can be downloaded" in found["training_limit"]  # no base model was among them
     assert found.exit_code == 0  # none of them is needed to train another
     assert [row["usable"] for row in found["download_sources"]["places"]] == [True, False, False, False]
+
+
+HUB = "https://huggingface.co"
+
+
+def doctor_with(monkeypatch: pytest.MonkeyPatch, answer: Callable[[str, str], Any]) -> Any:
+    """The page where the web answers (address, token) so."""
+    monkeypatch.setattr(asking, "_head", answer)
+    monkeypatch.setenv("HF_TOKEN", "hf_Planted")
+    found = examine.examine([Place("web UIs", "one", ("https://example.org/one",))])
+    assert "Planted" not in found.text + json.dumps(found)
+    return found
+
+
+def test_a_token_that_the_hub_refuses_is_one_problem(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The hub then refuses what is public, too."""
+    monkeypatch.chdir(tmp_path)
+    found = doctor_with(monkeypatch, lambda url, token: (401 if token else 200, {}))
+    assert "make a token at https://huggingface.co/settings/tokens" in steps(found.text)[-1]
+    assert "huggingface.co does not accept HF_TOKEN" in flat(found.text)
+    assert found.text.count("does not accept the token (401)") == 1
+    assert "accept the licence" not in found.text
+    assert {state for place in found["download_sources"]["places"] if place["kind"] == "base models"
+            for state in place["mirrors"].values()} == {REFUSED}  # fmt: skip
+    assert "none can be downloaded" in flat(found.text.partition("web UI")[0])
+
+
+def test_a_host_that_is_cut_off_is_one_problem(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def answer(url: str, token: str) -> Any:
+        if url.startswith(HUB):
+            raise OSError("Tunnel connection failed: 407 Proxy Authentication Required")
+        return 200, {}
+
+    monkeypatch.chdir(tmp_path)
+    found = doctor_with(monkeypatch, answer)
+    assert "see that this network lets you reach huggingface.co" in steps(found.text)[-1]
+    assert "cannot be reached (the proxy wants a login (407))" in flat(found.text)
+    assert len(found.text.splitlines()) < 70
+
+
+def test_without_a_network_that_comes_before_what_needs_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    page = Machine(tmp_path, {})
+    page.facts["ask"] = True
+    first, second, *_ = steps(page.doctor(HTTPS_PROXY="http://127.0.0.1:1", HTTP_PROXY="http://127.0.0.1:1")["page"])
+    assert first.startswith("connect this machine to the internet")
+    assert second == "fsd setup train"
+
+
+def test_a_login_in_a_mirrors_address_is_not_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_ENDPOINT", "https://me:hf_Planted@mirror.invalid")
+    found = doctor_with(monkeypatch, lambda url, token: (200, {}))
+    assert "holds a user name or a password" in flat(found.text)
 
 
 def test_every_place_that_fsd_downloads_from_is_known() -> None:

@@ -50,7 +50,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 
 @pytest.fixture
-def session_of(tmp_path: Path, models: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Session]:
+def session_of(
+    tmp_path: Path, models: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Session]:
     def make(family: str, stage: str, **settings: object) -> Session:
         monkeypatch.setitem(FAMILIES, family, replace(FAMILIES[family], allowed_px=(64, 2048), usual_px=(64, 2048)))
         session = open_session(tmp_path, "cup", create=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fsd import pipeline, upkeep
+from fsd import pictures, pipeline, sharing, upkeep
 from fsd.data.session import Session, describe
 from fsd.errors import FsdError, SessionError
 from fsd.runtime.files import sha256
@@ -41,7 +41,7 @@ def test_photos_become_a_ckpt_and_pictures(session: Session, make_photos: Callab
     saved = pipeline.save_ckpt(session)
     assert saved["ckpt"] == str(session.folder / "cup.safetensors")
     assert saved["sha256"] == sha256(Path(saved["ckpt"]))
-    made = pipeline.generate(session, "{identifier} {class} on the moon", images=2, steps=2)
+    made = pictures.generate(session, "{identifier} {class} on the moon", images=2, steps=2)
     assert len(made["images"]) == 2
     assert Path(made["grid"]).exists()
     assert describe(session)["next"] == "generate"
@@ -62,7 +62,7 @@ def test_photos_become_a_ckpt_and_pictures(session: Session, make_photos: Callab
         (pipeline.train_text_encoder, "add_photos"),
         (pipeline.train_unet, "add_photos"),
         (pipeline.save_ckpt, "train_unet"),
-        (pipeline.score, "train_unet"),
+        (pictures.score, "train_unet"),
         (upkeep.plot_loss, "train_unet"),
     ],
 )
@@ -95,7 +95,7 @@ def test_steps_follow_the_number_of_photos_until_the_user_sets_them(
         (lambda s: upkeep.change_settings(s, "unet.steps"), "unet.steps"),
         (lambda s: upkeep.change_settings(s, "precision=fp8"), "'fp8'"),
         (lambda s: upkeep.crop_photo(s, "no.png", 0, 0, 64), "no.png"),
-        (lambda s: upkeep.import_session("/nowhere.zip", root=str(s.folder.parents[2])), "/nowhere.zip"),
+        (lambda s: sharing.import_session("/nowhere.zip", root=str(s.folder.parents[2])), "/nowhere.zip"),
         (lambda s: pipeline.open_session("../up", str(s.folder.parents[2])), "../up"),
     ],
 )
@@ -126,8 +126,8 @@ def test_bad_choices_after_training(micro_session: Session, call: Callable[[Sess
 
 def test_listing_exporting_and_removing(session: Session, tmp_path: Path) -> None:
     assert [row["name"] for row in upkeep.list_sessions(str(tmp_path))["sessions"]] == ["cup"]
-    exported = upkeep.export_session(session, str(tmp_path / "cup.zip"))
+    exported = sharing.export_session(session, str(tmp_path / "cup.zip"))
     removed = upkeep.remove_session(session)
     assert Path(removed["bin"]).is_dir()
     assert upkeep.list_sessions(str(tmp_path))["sessions"] == []
-    assert upkeep.import_session(exported["path"], root=str(tmp_path))["name"] == "cup"
+    assert sharing.import_session(exported["path"], root=str(tmp_path))["name"] == "cup"

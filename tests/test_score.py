@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from subjects import COUNT, SUBJECTS, train_a_little
 
-from fsd import pipeline
+from fsd import pictures
 from fsd.data.dataset import held_out_photos
 from fsd.data.photos import add_photos, open_photo, square
 from fsd.data.session import Session
@@ -149,12 +149,12 @@ def test_the_verb_passes_on_what_to_look_with(micro_session: Session, monkeypatc
     train_a_little(micro_session)
     asked = []
 
-    def run(module: str, folder: str, option: str, text: str) -> dict[str, str]:
+    def run(module: str, folder: str, option: str, text: str, handed: dict[str, str]) -> dict[str, str]:
         asked.append(ScoreRequest.from_json(text))
         return {"table": "", "grid": ""}
 
-    monkeypatch.setattr(pipeline, "run_stage", run)
-    pipeline.score(micro_session, seeds=1, dino="a/dino", clip="a/clip")
+    monkeypatch.setattr(pictures, "run_stage", run)
+    pictures.score(micro_session, seeds=1, dino="a/dino", clip="a/clip")
     assert asked == [ScoreRequest(seeds=(0,), dino="a/dino", clip="a/clip")]
 
 

@@ -5,15 +5,20 @@ The facts are googlecolab/colabtools' at 3c07d77. Signatures: test_colab.py. Wha
 
 from __future__ import annotations
 
+import ast
 import importlib
+import inspect
 import sys
 import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 from notebook_runner import ROOT, STAND_IN
+
+from fsd.runtime import colab
 
 
 @pytest.fixture
@@ -35,7 +40,9 @@ def test_a_second_mount_says_so_and_returns(
 ) -> None:
     google.drive.mount(str(tmp_path / "drive"))
     assert capsys.readouterr().out == f"Mounted at {tmp_path}/drive\n"
-    assert sorted(path.name for path in (tmp_path / "drive").iterdir()) == ["MyDrive", "Shareddrives"]
+    assert sorted(path.name for path in (tmp_path / "drive").iterdir()) == [
+        *(".shortcut-targets-by-id", "MyDrive", "Shareddrives"),
+    ]
     google.drive.mount(str(tmp_path / "drive"))
     assert capsys.readouterr().out == (
         f"Drive already mounted at {tmp_path}/drive; to attempt to forcibly remount, "
@@ -56,6 +63,30 @@ def test_elsewhere_drive_is_not_implemented(
     with pytest.raises(NotImplementedError, match="Colab Enterprise"):
         google.drive.mount(str(tmp_path / "drive"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_drive_stays_mounted_when_the_kernel_is_restarted(
+    google: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    google.drive.mount(str(tmp_path / "drive"))
+    google.drive._mounted.clear()
+    google.drive.mount(str(tmp_path / "drive"))
+    assert "Drive already mounted at" in capsys.readouterr().out
+
+
+def test_a_folder_that_somebody_made_is_no_drive(google: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "drive" / "MyDrive").mkdir(parents=True)
+    with pytest.raises(ValueError, match="must not already contain files"):
+        google.drive.mount(str(tmp_path / "drive"))
+
+
+def test_what_is_on_drive_is_out_of_sight_while_it_is_not_mounted(google: ModuleType, tmp_path: Path) -> None:
+    google.drive.mount(str(tmp_path / "drive"))
+    (tmp_path / "drive" / "MyDrive" / "a.txt").write_text("kept")
+    google.drive.flush_and_unmount()
+    assert list((tmp_path / "drive").iterdir()) == []
+    google.drive.mount(str(tmp_path / "drive"))
+    assert (tmp_path / "drive" / "MyDrive" / "a.txt").read_text() == "kept"
 
 
 def test_flush_and_unmount(google: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -101,14 +132,76 @@ def test_a_window_to_a_port_is_said_to_be_on_its_way_out(
     google: ModuleType, capsys: pytest.CaptureFixture[str]
 ) -> None:
     google.output.serve_kernel_port_as_window(7860)
-    assert capsys.readouterr().out.startswith("Warning: This function may stop working")
-    with pytest.raises(ValueError, match="callable"):
-        google.output.register_callback("name", None)
+    assert capsys.readouterr().out == (
+        "\x1b[31mWarning: This function may stop working due to changes in browser security.\n"
+        "Try `serve_kernel_port_as_iframe` instead. \x1b[0m\n"
+    )
+
+
+def test_callbacks(google: ModuleType) -> None:
+    google.output.register_callback("name", print)
+    google.output.unregister_callback("name")
+    with pytest.raises(ValueError, match="Callback function not registered: name"):
+        google.output.unregister_callback("name")
+    with pytest.raises(ValueError, match="Unknown widgets version: 1"):
+        google.output.enable_custom_widget_manager("1")
+
+
+def test_the_errors_are_of_the_real_kinds(google: ModuleType) -> None:
+    errors, userdata = google.runtime.errors, google.userdata
+    assert userdata.NotebookAccessError.__bases__ == (Exception,)
+    for kind in (userdata.SecretNotFoundError, userdata.TimeoutException, userdata._message.MessageError):
+        assert kind.__bases__ == (errors.Error,)
+    assert str(userdata.SecretNotFoundError("A")) == "Secret A does not exist."
+    assert str(userdata.TimeoutException("A")).endswith("only be fetched when running from the Colab UI.")
 
 
 def test_the_runtime_cannot_be_ended_from_elsewhere(google: ModuleType) -> None:
     with pytest.raises(google.runtime.errors.RuntimeManagementError, match="Unable to find the runtime management"):
         google.runtime.unassign()
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_the_runtime_is_ended_by_its_own_service(
+    google: ModuleType, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked.append(self.path)
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        monkeypatch.setenv("TBE_RUNTIME_ADDR", f"127.0.0.1:{server.server_port}")
+        if status == 200:
+            colab.end_runtime()
+        else:
+            with pytest.raises(google.runtime.errors.RuntimeManagementError, match="Unable to request VM"):
+                colab.end_runtime()
+        thread.join()
+    assert asked == ["/unassign"]
+
+
+def test_every_call_of_fsds_fits_the_signature(google: ModuleType) -> None:
+    """All of them are in the one file that may import google.colab."""
+    tree = ast.parse((ROOT / "fsd" / "runtime" / "colab.py").read_text(encoding="utf-8"))
+    modules = {alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module == "google.colab"
+               for alias in node.names}  # fmt: skip
+    calls = {(node.func.value.id, node.func.attr): node for node in ast.walk(tree) if isinstance(node, ast.Call)
+             if isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name)
+             and node.func.value.id in modules}  # fmt: skip
+    calls.pop(("drive", "home"))  # of fsd's own module
+    assert len(calls) == 7
+    for (module, function), node in calls.items():
+        signature = inspect.signature(getattr(getattr(google, module), function))
+        signature.bind(*node.args, **{str(word.arg): word.value for word in node.keywords})
 
 
 def test_the_page_is_asked_by_the_main_thread_alone(google: ModuleType) -> None:

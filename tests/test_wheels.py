@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 import runpy
@@ -15,9 +16,9 @@ from unittest.mock import patch
 import pytest
 from tiny_wheels import tiny_installed, tiny_wheel
 
-from fsd.errors import DownloadError, FsdError, MachineError
+from fsd.errors import FsdError, MachineError
 from fsd.runtime import files
-from fsd.runtime.packages import overlay, requirements, uv, validate, wheel_house
+from fsd.runtime.packages import overlay, requirements, uv, validate, wheel_files, wheel_house
 from fsd.runtime.packages.choose import choose
 from fsd.runtime.packages.installed import Found, installed, provider
 from fsd.runtime.packages.locks import check_against, read_lock
@@ -50,13 +51,13 @@ class Place:
         self._patch.setitem(PROFILES, "tiny", Profile("tiny", lines, names))
         return "tiny"
 
-    def next_session(self) -> None:
-        """Another machine of the same image: no overlay, nothing imported, and no network any more."""
-        ours = str(overlay.packages())
-        self._patch.setenv("FSD_OVERLAY", str(self.folder / "overlay2"))
-        self._patch.setenv("UV_CACHE_DIR", str(self.folder / "cache2"))
-        self._patch.setenv("UV_FIND_LINKS", str(self.folder / "nothing"))
-        (self.folder / "nothing").mkdir(exist_ok=True)
+    def next_session(self, name: str = "2", registry: Path | None = None) -> None:
+        """Another machine of the same image: no overlay, nothing imported, and, without a registry, no network any more."""
+        ours, nothing = str(overlay.packages()), self.folder / "nothing"
+        nothing.mkdir(exist_ok=True)
+        self._patch.setenv("FSD_OVERLAY", str(self.folder / f"overlay{name}"))
+        self._patch.setenv("UV_CACHE_DIR", str(self.folder / f"cache{name}"))
+        self._patch.setenv("UV_FIND_LINKS", str(registry or nothing))
         self._patch.setattr(sys, "path", [path for path in sys.path if path != ours])
 
 
@@ -170,6 +171,71 @@ def test_a_new_package_is_taken_in_the_version_that_fits_what_is_there(place: Pl
     assert [(wheel.name, wheel.version) for wheel in chosen if wheel.name != "uv"] == [("fsd-beta", "1.0")]
 
 
+def test_an_earlier_setups_package_gives_way_and_the_machines_does_not(place: Place) -> None:
+    tiny_wheel(place.registry, "fsd-alpha", "2.0")
+    install(place.profile("fsd-alpha>=1"))
+    tiny_wheel(place.registry, "fsd-alpha", "1.0")
+    tiny_wheel(place.registry, "fsd-beta", "1.0", "fsd-alpha<2")
+    result = install(place.profile("fsd-alpha>=1", "fsd-beta>=1"))
+    assert [(row.version, row.origin, row.works) for row in result.rows] == [("1.0", "new", "yes")] * 2
+
+
+def test_what_may_change_changes_only_if_it_must(place: Place) -> None:
+    for name in ("fsd-delta", "fsd-gamma"):
+        tiny_installed(place.machine, name, "1.0")
+        tiny_wheel(place.registry, name, "2.0")
+    tiny_wheel(place.registry, "fsd-gamma", "1.0")
+    tiny_wheel(place.registry, "fsd-beta", "1.0", "fsd-delta>=2", "fsd-gamma")
+    chosen = choose(plan_setup(place.profile("fsd-beta>=1")))
+    assert sorted((wheel.name, wheel.version) for wheel in chosen if wheel.name != "uv") == [
+        ("fsd-beta", "1.0"),
+        ("fsd-delta", "2.0"),
+    ]
+
+
+def test_the_setuptools_that_an_environment_began_with_holds_nothing_back(place: Place) -> None:
+    sys.path.insert(0, str(place.machine))
+    tiny_installed(place.machine, "setuptools", "1.0")
+    tiny_wheel(place.registry, "setuptools", "90.0")
+    tiny_wheel(place.registry, "fsd-beta", "1.0")
+    tiny_wheel(place.registry, "fsd-beta", "2.0", "setuptools>=77")
+    chosen = choose(plan_setup(place.profile("fsd-beta>=1")))
+    assert ("fsd-beta", "2.0") in [(wheel.name, wheel.version) for wheel in chosen]
+
+
+def test_what_a_job_can_do_without_is_left_out_where_nothing_fits(
+    place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("fsd.runtime.packages.choose.OPTIONAL", ("fsd-gamma",))
+    tiny_wheel(place.registry, "fsd-beta", "1.0")
+    result = install(place.profile("fsd-beta>=1", "fsd-gamma>=1"))
+    assert result.rows[0].works == "yes" and result.rows[1].version == "none"
+    assert "fsd-gamma>=1 has no build that fits this machine: it is left out" in capsys.readouterr().out
+
+
+def test_the_resolver_is_asked_for_this_python(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(uv, "run", lambda what, arguments, wheels=None: asked.extend(arguments) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        choose(plan_setup(place.profile("fsd-beta>=1")))
+    assert asked[asked.index("--python") + 1] == sys.executable
+
+
+def test_cuda_for_a_machine_without_a_gpu_is_said(
+    place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        Wheel("torch", "2.13.0", "t.whl", "", 2_000_000_000, ""),
+        Wheel("nvidia-nccl-cu13", "2", "n.whl", "", 10, ""),
+    ]
+    monkeypatch.setattr("fsd.runtime.packages.choose.resolve", lambda *_, **__: rows)
+    for gpu, said in (("T4", ""), ("", "torch comes with CUDA, 2.00 GB in all: with UV_TORCH_BACKEND=cpu set")):
+        monkeypatch.setattr("fsd.runtime.packages.choose.machine.gpu", lambda gpu=gpu: gpu)
+        choose(plan_setup(place.profile("fsd-beta>=1")))
+        out = capsys.readouterr().out
+        assert said in out and bool(said) == bool(out)
+
+
 def test_what_is_too_old_is_replaced_for_children_only(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ipykernel", sys)
     tiny_installed(place.machine, "fsd-alpha", "1.0")
@@ -196,12 +262,57 @@ def test_a_machine_that_nothing_fits_gets_one_precise_message(place: Place) -> N
 def test_an_overlay_of_which_an_installation_was_cut_is_not_used_and_made_anew(place: Place) -> None:
     tiny_wheel(place.registry, "fsd-beta", "1.0")
     install(place.profile("fsd-beta>=1"))
-    with pytest.raises(KeyboardInterrupt), overlay.changing():
-        raise KeyboardInterrupt
+    leave = "import os\nfrom fsd.runtime.packages import overlay\nwith overlay.changing():\n    os._exit(9)"
+    subprocess.run([sys.executable, "-c", leave], cwd=ROOT, check=False)
     (overlay.packages() / "fsd_beta.py").unlink()
     assert overlay.child_paths() == [] and plan_setup("tiny").missing == ("fsd-beta>=1",)
     result = install("tiny")
     assert not result.failed and result.rows[0].origin == "new" and overlay.child_paths()
+
+
+def test_an_installation_that_fails_leaves_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny_wheel(place.registry, "fsd-beta", "1.0")
+    run = uv.run
+
+    def fail(what: str, arguments: list[str], wheels: Path | None = None) -> str:
+        if "install" in arguments:
+            raise uv.UvFailed(what, "No space left on device")
+        return run(what, arguments, wheels)
+
+    monkeypatch.setattr(uv, "run", fail)
+    with pytest.raises(MachineError, match="the packages cannot be installed"):
+        install(place.profile("fsd-beta>=1"))
+    left = [path.name for path in overlay.folder().parent.iterdir()]
+    assert left == [overlay.folder().with_suffix(".lock").name]
+
+
+def test_too_little_room_is_said_before_anything_is_fetched(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny_wheel(place.registry, "fsd-beta", "1.0")
+    monkeypatch.setattr("fsd.runtime.wheels.choose", lambda plan: [Wheel("a", "1", "a.whl", "no-such", 10**15, "")])
+    with pytest.raises(MachineError, match=r"the packages need 3000000.00 GB in .*, where .* are free") as caught:
+        install(place.profile("fsd-beta>=1"))
+    assert "FSD_OVERLAY" in caught.value.hint
+
+
+def test_what_is_there_stays_when_the_network_fails(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("fsd-beta", "fsd-gamma"):
+        tiny_wheel(place.registry, name, "1.0")
+    install(place.profile("fsd-beta>=1"))
+    wrong = Wheel("fsd-gamma", "1.0", "", "", 10, "0" * 64)
+    monkeypatch.setattr("fsd.runtime.wheels.choose", lambda plan: [wrong])
+    with pytest.raises(MachineError, match="Hash mismatch"):
+        install(place.profile("fsd-beta>=1", "fsd-gamma"))
+    assert _import("fsd_beta") == "1.0" and plan_setup("tiny").missing == ("fsd-gamma",)
+
+
+def test_a_full_disk_is_no_fault_of_the_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(wheel_files, "_copied", full)
+    with pytest.raises(MachineError, match="has no room"):
+        wheel_files.fetch_wheels([Wheel("a", "1", "a.whl", "http://127.0.0.1:9/a.whl", 1, "")], tmp_path)
+    assert "FSD_OVERLAY" in uv.UvFailed("x", "failed: No space left on device (os error 28)").hint
 
 
 def test_two_setups_at_once_are_refused(place: Place) -> None:
@@ -209,14 +320,26 @@ def test_two_setups_at_once_are_refused(place: Place) -> None:
         install(place.profile("fsd-beta>=1"))
 
 
+@pytest.mark.parametrize(("said", "taken"), [("uv 0.13.9 (x86_64)", True), ("uv 0.5.0", False), ("?", False)])
+def test_a_uv_that_is_too_old_is_passed_over(
+    said: str, taken: bool, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = place.folder / "uv"
+    program.write_text(f"#!/bin/sh\necho '{said}'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{place.folder}:/usr/bin:/bin")
+    assert uv.is_recent([str(program)]) is taken
+    assert (uv.need_uv() == [str(program)]) is taken
+
+
 def test_uv_comes_out_of_the_wheelhouse_where_there_is_none(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     overlay.make()
     with zipfile.ZipFile(place.registry / "uv-9.9-py3-none-linux.whl", "w") as wheel:
-        wheel.writestr("uv-9.9.data/scripts/uv", "#!/bin/sh\necho from the wheel $1\n")
+        wheel.writestr("uv-9.9.data/scripts/uv", "#!/bin/sh\necho uv 9.9 $1\n")
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     monkeypatch.setattr(overlay, "find_spec", lambda name: None)
     assert overlay.find_uv() == []
-    assert uv.run("asking uv", ["hello"], place.registry) == "from the wheel hello\n"
+    assert uv.run("asking uv", ["hello"], place.registry) == "uv 9.9 hello\n"
 
 
 # The check
@@ -333,6 +456,26 @@ def test_damage_is_found_before_anything_is_used(tmp_path: Path, harm: Callable[
     assert not (tmp_path / "evil.whl").exists()
 
 
+def test_a_wheelhouse_that_serves_is_not_made_again_and_one_that_does_not_is_made_whole(house: Place) -> None:
+    content = house.house.read_bytes()
+    assert install("tiny", house.house, save=True).source == "the wheelhouse" and house.house.read_bytes() == content
+    assert not install("tiny", house.house, save=True).source
+    _flip(house.house)
+    house.next_session("3", house.registry)
+    tiny_installed(overlay.packages(), "fsd-gamma", "1.0")
+    assert install("tiny", house.house, save=True).source == "the network"
+    with zipfile.ZipFile(house.house) as archive:
+        assert {"fsd_beta-1.0-py3-none-any.whl", "fsd_gamma-1.0-py3-none-any.whl"} <= set(archive.namelist())
+
+
+def test_a_wheelhouse_that_cannot_be_written_leaves_what_was_installed(place: Place) -> None:
+    tiny_wheel(place.registry, "fsd-beta", "1.0")
+    place.house.parent.write_text("a file where its folder should be")
+    with pytest.raises(MachineError, match=r"all is installed, but the wheelhouse .* cannot be written"):
+        install(place.profile("fsd-beta>=1"), place.house, save=True)
+    assert not install("tiny").failed
+
+
 @pytest.mark.parametrize("harm", [_flip, _cut])
 def test_a_damaged_wheelhouse_is_said_and_the_network_serves(
     house: Place, harm: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -354,12 +497,15 @@ def test_a_wheelhouse_for_another_machine_is_said_and_the_network_serves(
     assert "fits this machine" in capsys.readouterr().out
 
 
-def test_a_wheel_that_is_not_the_resolved_one_is_not_installed(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("save", "said"), [(False, "Hash mismatch for"), (True, "its SHA-256 is")])
+def test_a_wheel_that_is_not_the_resolved_one_is_not_installed(
+    place: Place, monkeypatch: pytest.MonkeyPatch, save: bool, said: str
+) -> None:
     wheel = tiny_wheel(place.registry, "fsd-beta", "1.0")
     wrong = Wheel("fsd-beta", "1.0", wheel.name, str(wheel), 10, "0" * 64)
     monkeypatch.setattr("fsd.runtime.wheels.choose", lambda plan: [wrong])
-    with pytest.raises(DownloadError, match="its SHA-256 is"):
-        install(place.profile("fsd-beta>=1"))
+    with pytest.raises(FsdError, match=said):
+        install(place.profile("fsd-beta>=1"), place.house, save)
     assert not list(overlay.packages().glob("fsd_b*"))
 
 
@@ -378,8 +524,9 @@ def test_there_is_a_lock_for_each_profile_and_platform() -> None:
 @pytest.mark.parametrize("path", MADE, ids=lambda path: path.stem)
 def test_a_lock_has_hashes_in_range_and_no_host(path: Path) -> None:
     text, lock = path.read_text(encoding="utf-8"), read_lock(path)
-    assert lock and all(sums for _, sums in lock.values())
-    assert "://" not in text and "torch" not in lock
+    assert "://" not in text and lock and {name for name, (_, sums) in lock.items() if not sums} <= {"torch"}
+    same = dict(line.split("==") for line in (LOCKS / "cpu.txt").read_text().splitlines() if "==" in line)
+    assert lock.get("torch", ("", ""))[0] == (same["torch"] if "-cpu-" in path.name else "")
     for need in PROFILES[path.stem.split("-")[0]].parsed():
         if need.name in lock:
             assert requirements.in_range(lock[need.name][0], need.range), need

@@ -12,6 +12,7 @@ from fsd.data.lock_record import LOCK_NAME
 from fsd.data.names import is_silent
 from fsd.errors import MachineError
 from fsd.runtime.files import files_under, make_folder, sync, temporary_beside
+from fsd.runtime.spool.turn import TURN
 
 LEFT_OUT = {"cache"}
 
@@ -24,7 +25,7 @@ def files_of(folder: Path) -> list[Path]:
 
 def belongs(inner: Path | PurePosixPath) -> bool:
     """Whether a path inside a session is part of it, and not cache, lock or housekeeping."""
-    return inner.parts[0] not in LEFT_OUT and inner.name != LOCK_NAME and not is_silent(str(inner))
+    return inner.parts[0] not in LEFT_OUT and inner.name not in (LOCK_NAME, TURN) and not is_silent(str(inner))
 
 
 def copied(source: Path, target: Path) -> None:

@@ -15,7 +15,7 @@ from fsd.errors import FsdError
 from fsd.recipe import STAGES, Recipe
 from fsd.runtime.files import size_bytes
 from fsd.runtime.report import human_bytes
-from fsd.runtime.spool.local_first import twin
+from fsd.runtime.spool.turn import places
 
 
 def describe(session: Session) -> dict[str, Any]:
@@ -85,8 +85,7 @@ def _captioned(session: Session) -> list[Path]:
 def _checkpoints(session: Session, stage: str) -> list[dict[str, Any]]:
     """The stage's checkpoints by step: {folder, step, done}; one whose checkpoint.json cannot be read is left out."""
     found = []
-    local = twin(session.checkpoints)
-    there = {path.name: path for place in (session.checkpoints, local) if place for path in place.glob(f"{stage}-*")}
+    there = {path.name: path for place in places(session.folder, "checkpoints") for path in place.glob(f"{stage}-*")}
     for folder in there.values():
         record = _record(folder) if re.fullmatch(rf"{stage}-\d{{6,}}", folder.name) else None
         if record and record.get("stage") == stage and type(record.get("step")) is int:

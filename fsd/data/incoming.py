@@ -28,7 +28,6 @@ def import_session(root: Path | str, source: Path | str, name: str | None = None
     path = user_path(source)
     if not path.exists():
         raise SessionError(f"there is no file or folder {path}", "check the path; is Drive mounted?")
-    check_root(root)
     if path.is_dir():
         read_manifest(path)
         return _bring_in(root, _folder_copies(path), name or path.name, path)
@@ -71,10 +70,17 @@ def _zip_copies(archive: SafeZip) -> tuple[str, list[Copy]]:
     return (tops.pop() if wrapped else ""), copies
 
 
-def _bring_in(root: Path | str, copies: list[Copy], name: str, source: Path) -> Session:
+def free_folder(root: Path | str, name: str) -> Path:
+    """Where a session of that name will lie; SessionError if the name cannot be one, or is taken."""
+    check_root(root)
     folder = sessions_folder(root) / check_name(name)
     if folder.exists():
         raise SessionError(f"there is already a session {name!r} in {folder.parent}", "give the import another name")
+    return folder
+
+
+def _bring_in(root: Path | str, copies: list[Copy], name: str, source: Path) -> Session:
+    folder = free_folder(root, name)
     total = sum(size for _, size, _ in copies)
     if total > MAX_TOTAL_BYTES:
         raise SessionError(

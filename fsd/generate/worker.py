@@ -29,6 +29,7 @@ from fsd.generate.opening import Opened, Shelf, shown_spec
 from fsd.generate.preview import Previewer
 from fsd.job import Job
 from fsd.runtime import report
+from fsd.runtime.handover import take
 
 _PREVIEWS = 8
 """At most so many previews a job."""
@@ -110,6 +111,7 @@ class Worker:
 
 def main() -> None:
     """Serve until the input ends."""
+    take()
     events = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print must not come among the events
     report.to_standard_error()

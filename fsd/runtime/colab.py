@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import os
+import sys
 import tempfile
 import threading
+import time
 from contextlib import redirect_stdout
 from pathlib import Path
 
@@ -14,11 +17,17 @@ from fsd.runtime import report
 
 MOUNT_POINT = Path("/content/drive")
 _PAGE_S = 20
-_DRIVE_SCOPE = "https://www.googleapis.com/auth/drive.metadata.readonly"
+_SILENT_S = 60.0
+LIST_FILES = "https://www.googleapis.com/auth/drive.metadata.readonly"
+READ_FILES = "https://www.googleapis.com/auth/drive.readonly"
+
+_silent_until_s = 0.0
 
 
 def in_colab() -> bool:
-    """Whether this is a Colab runtime."""
+    """Whether this is a Colab runtime. Kaggle's image is made from Colab's and brings its package, too, but no Drive."""
+    if os.environ.get("KAGGLE_KERNEL_RUN_TYPE"):
+        return False
     try:
         return importlib.util.find_spec("google.colab") is not None
     except ModuleNotFoundError:
@@ -52,8 +61,12 @@ def upload_photos() -> dict[str, bytes]:
 
 
 def secret(name: str) -> str:
-    """The notebook's secret of that name; "" outside Colab, where there is none, or where it may not be read."""
-    if not in_colab():
+    """The notebook's secret of that name; "" outside Colab, where there is none, or where it may not be read.
+
+    A page that does not answer, which takes ten seconds to learn, is not asked again for a minute.
+    """
+    global _silent_until_s
+    if not in_colab() or time.monotonic() < _silent_until_s:
         return ""
     from google.colab import userdata
 
@@ -61,9 +74,16 @@ def secret(name: str) -> str:
         return userdata.get(name) or ""
     except userdata.NotebookAccessError:
         report.say(f"this notebook may not read your secret {name}: switch its access on under the key symbol")
+    except userdata.TimeoutException:  # driven without a page, as by Colab's own command line
+        _silent_until_s = time.monotonic() + _SILENT_S
     except Exception:  # there is none; in a child process there is no page to ask, which comes in several errors
         return ""
     return ""
+
+
+def asks_for_secrets() -> bool:
+    """Whether the notebook's secrets can be asked for from here: in a cell of Colab's, not in a command or a child."""
+    return in_colab() and "ipykernel" in sys.modules
 
 
 def proxied_url(port: int) -> str:
@@ -108,15 +128,18 @@ def end_runtime() -> None:
     runtime.unassign()
 
 
-def drive_token() -> str:
-    """A token with which the Drive API tells what it holds; asks the user in the browser. Colab's errors as they are."""
+def drive_token(scope: str = LIST_FILES) -> str:
+    """A token with which the Drive API tells what it holds; asks the user in the browser. Colab's errors as they are.
+
+    scope: what it is for, LIST_FILES or READ_FILES.
+    """
     from google.colab import auth
 
     auth.authenticate_user()
     import google.auth
     from google.auth.transport.requests import Request
 
-    credentials, _ = google.auth.default(scopes=[_DRIVE_SCOPE])
+    credentials, _ = google.auth.default(scopes=[scope])
     credentials.refresh(Request())
     return str(credentials.token)
 

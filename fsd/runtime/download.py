@@ -26,12 +26,13 @@ def fetch(
     token: str = "",
     label: str = "",
     page: str = "",
+    quiet: bool = False,
     clock: Clock = REAL_CLOCK,
 ) -> Path:
     """The file behind an http(s) link, in `folder` under its true name; fetched unless it is there.
 
     name: instead of what the server calls it. size_bytes, sha256: what it must be. token: for the link's own host
-    (default: what `secrets` has for it). label: what people call it. page: where they can look at it.
+    (default: what `secrets` has for it). label: what people call it. page: where they can look at it. quiet: no bar.
     DownloadError when it cannot be had or is not what was asked for, MachineError when there is no space.
     """
     name = safe_name(name)
@@ -44,7 +45,7 @@ def fetch(
     visitor = Visitor(url, wanted.token)
     with Partial(folder, url) as partial:
         hashes: list[str] = []
-        with report.progress(wanted.title, size_bytes, partial.size_bytes, unit="B") as bar:
+        with report.progress(wanted.title, size_bytes, partial.size_bytes, unit="B", quiet=quiet) as bar:
 
             def once() -> bool:
                 if not receive(wanted, visitor, partial, bar.update):

@@ -30,15 +30,20 @@ def survey() -> dict[str, Any]:
     }
 
 
-def as_text(found: dict[str, Any]) -> str:
-    """A survey for people, with what to do about what is missing."""
+def in_lines(found: dict[str, Any]) -> str:
+    """Python, GPU, memory and disk of a survey, for people."""
     lines = [
         f"Python {found['python']}{' on Colab' if found['colab'] else ''}",
         f"GPU: {found['gpu'] or 'none (the tiny base model trains on a CPU; others need a GPU)'}",
         f"{found['cores']} cores, {report.human_bytes(found['memory_bytes'])} of memory, "
         f"{report.human_bytes(found['free_disk_bytes'])} free on disk",
-        ", ".join(f"{name} {version}" for name, version in found["packages"].items() if version),
     ]
+    return "\n".join(lines)
+
+
+def as_text(found: dict[str, Any]) -> str:
+    """A survey for people, with what to do about what is missing."""
+    lines = [in_lines(found), ", ".join(f"{name} {version}" for name, version in found["packages"].items() if version)]
     missing = [name for name, version in found["packages"].items() if not version]
     lines += [f"not installed: {name}{f' ({_OPTIONAL[name]})' if name in _OPTIONAL else ''}" for name in missing]
     if any(name not in _OPTIONAL for name in missing):

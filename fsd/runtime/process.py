@@ -15,10 +15,12 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TextIO
 
-from fsd.errors import FsdError, Interrupted, MachineError, from_json
-from fsd.runtime import report
+from fsd.errors import FsdError, Interrupted, MachineError, from_json, missing_package
+from fsd.runtime import report, secrets
+from fsd.runtime.handover import handed_over, take
 from fsd.runtime.packages import overlay
 
 _REPLY_PATH = "FSD_REPLY_PATH"
@@ -51,28 +53,33 @@ STOP_WITH_PARENT = _stop_with_parent if sys.platform == "linux" else None
 
 
 def child_environment(kept: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """What a child of ours sees: what it may keep of our environment, this package, and libraries that say little."""
+    """What a child of ours sees: what it may keep of our environment, this package, and libraries that say little.
+
+    No secret is in it: a process's environment can be listed. What it needs of them goes by `handover`.
+    """
     path = os.pathsep.join(filter(None, [_PACKAGE_PARENT, *overlay.child_paths(), os.environ.get("PYTHONPATH")]))
-    return {**kept, **_CHILD_ENVIRONMENT, "PYTHONPATH": path}
+    return {**secrets.without(kept), **_CHILD_ENVIRONMENT, "PYTHONPATH": path}
 
 
-def run_stage(module: str, *arguments: str) -> dict[str, Any]:
+def run_stage(module: str, *arguments: str, handed: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
     """Run `python -m MODULE ARGUMENTS` to its end, passing its output on; return what it gave to `stage_main`.
 
+    handed: the secrets that it needs, as `handover.held` gives them.
     Ctrl-C and SIGTERM are passed on, and the child is given the time to save. Raises the FsdError that the child
     raised, or MachineError with its last lines if it died of something else.
     """
     with tempfile.TemporaryDirectory() as folder:
         reply_path = Path(folder) / "reply.json"
-        child = subprocess.Popen(
-            python_module(module, *arguments),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=child_environment() | {_REPLY_PATH: str(reply_path)},
-            start_new_session=True,
-            preexec_fn=STOP_WITH_PARENT,
-        )
+        with handed_over(child_environment() | {_REPLY_PATH: str(reply_path)}, handed) as given:
+            child = subprocess.Popen(
+                python_module(module, *arguments),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=STOP_WITH_PARENT,
+                **given,
+            )
         with _passing_on_signals(child) as passed_on:
             tail = _pass_on_output(child)
             status = child.wait()
@@ -88,6 +95,7 @@ def run_stage(module: str, *arguments: str) -> dict[str, Any]:
 
 def stage_main(work: Callable[[list[str]], dict[str, Any]]) -> None:
     """Run `work(argv)` as a child's main function: its result or its FsdError goes to `run_stage`, or is printed."""
+    take()
     sys.stdout, sys.stderr = _Forgiving(sys.stdout), _Forgiving(sys.stderr)
     try:
         result = work(sys.argv[1:])
@@ -141,12 +149,6 @@ def _known(error: Exception) -> Exception:
     if isinstance(error, ModuleNotFoundError):
         return missing_package(error)
     return error
-
-
-def missing_package(error: ModuleNotFoundError) -> MachineError:
-    """What to say when a package that a job needs is not there."""
-    hint = "install what the job needs: fsd setup train (with the web UI: fsd setup all)"
-    return MachineError(f"the package {error.name} is not installed", hint)
 
 
 @contextmanager

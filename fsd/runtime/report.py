@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any, TextIO
 
+from fsd.errors import missing_package
+
 _stream: TextIO | None = None
 
 
@@ -31,12 +33,17 @@ def say_json(value: dict[str, Any]) -> None:
     print(json.dumps(value, ensure_ascii=False), flush=True)
 
 
-def progress(label: str, total: int | None, done: int = 0, unit: str = " steps", shown: bool = True) -> Any:
+def progress(label: str, total: int | None, done: int = 0, unit: str = " steps", quiet: bool = False) -> Any:
     """A tqdm bar on the people's stream: rate, time left; `set_postfix` adds figures such as the loss.
 
     total: None where it is not known. unit: " steps", or "B" for bytes, which are then counted in KB, MB and GB.
+    quiet: draw none.
+    MachineError without tqdm, which is all that fsd itself needs.
     """
-    from tqdm import tqdm
+    try:
+        from tqdm import tqdm
+    except ModuleNotFoundError as fault:
+        raise missing_package(fault) from None
 
     return tqdm(
         desc=label,
@@ -46,9 +53,9 @@ def progress(label: str, total: int | None, done: int = 0, unit: str = " steps",
         mininterval=0.5,
         dynamic_ncols=True,
         unit=unit,
-        disable=not shown,
         unit_scale=unit == "B",
         smoothing=0.1,
+        disable=quiet,
     )
 
 

@@ -1,8 +1,13 @@
-"""Tokens: from the environment or Colab's secrets, each for the hosts it belongs to and for no other."""
+"""Tokens: from the environment or Colab's secrets, each for the hosts it belongs to and for no other.
+
+Children do not inherit them: `without` makes their environment, and `handover` gives them what they need.
+"""
 
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -11,6 +16,10 @@ from fsd.runtime import colab
 
 NAMES = ("HF_TOKEN", "CIVITAI_TOKEN", "NGROK_AUTHTOKEN", "CLOUDFLARE_TUNNEL_TOKEN")
 """Every secret that fsd reads: as environment variables, or under the key symbol of a Colab notebook."""
+WAY_OUT = re.compile(r"(?i)(https?|all|ftp)_proxy|hf_endpoint")
+"""Variables with the address through which this machine reaches others."""
+_NAMED = re.compile(r"(?i)token|password|passwd|secret|credential|cookie|api_?key|_key$|(^|_)auth|access_?key")
+_LOGIN = re.compile(r"//[^/@\s]+@")
 _COLAB_HINT = "add the secret {name} under the key symbol at the left of the notebook and switch its access on"
 _HINT = "set the environment variable {name}"
 
@@ -43,10 +52,30 @@ def token(name: str) -> str:
     name: one of NAMES, or of a setting kept beside them. MachineError, without the value, when it cannot be a token:
     sent as it is, such text would be shown by the error of the HTTP client.
     """
-    found = (os.environ.get(name) or colab.secret(name)).strip()
+    found = as_given(name).strip()
     if not all("!" <= letter <= "~" for letter in found):
         raise MachineError(f"{name} holds spaces, line breaks or letters that no token has", "copy the token again")
     return found
+
+
+def as_given(name: str) -> str:
+    """What stands in the environment, else in Colab's secrets, under that name: not looked at, "" if there is none."""
+    return os.environ.get(name) or colab.secret(name)
+
+
+def named_so(name: str) -> bool:
+    """Whether a variable of that name holds a secret, ours or of another program."""
+    return bool(_NAMED.search(name))
+
+
+def has_login(value: str) -> bool:
+    """Whether an address with a user name or a password stands in it."""
+    return bool(_LOGIN.search(value))
+
+
+def without(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables that hold no secret, as far as their names and values tell."""
+    return {name: value for name, value in environment.items() if not named_so(name) and not has_login(value)}
 
 
 def site_of(url: str) -> Site | None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from fsd.errors import FsdError, MachineError
 from fsd.runtime import report
-from fsd.runtime.packages import overlay, uv, wheel_house
+from fsd.runtime.packages import overlay, wheel_house
 from fsd.runtime.packages.choose import SetupPlan, choose
+from fsd.runtime.packages.fill import fill
 from fsd.runtime.packages.installed import installed, lacking, provider
 from fsd.runtime.packages.profiles import OPTIONAL, PROFILES, Profile, need_profile
 from fsd.runtime.packages.requirements import in_range
@@ -21,7 +21,8 @@ from fsd.runtime.packages.wheel_files import fetch_wheels
 
 __all__ = ["PROFILES", "Profile", "SetupPlan", "SetupResult", "check", "install", "plan_setup"]
 
-_FEW = 12
+_UNPACKED = 3
+"""How much room wheels take in all, as files and unpacked, as a multiple of their size."""
 
 
 def plan_setup(profile: str, with_overlay: bool = True) -> SetupPlan:
@@ -49,15 +50,17 @@ def plan_setup(profile: str, with_overlay: bool = True) -> SetupPlan:
 def install(profile: str, wheelhouse: Path | None = None, save: bool = False) -> SetupResult:
     """Install what a profile lacks into the overlay, let this process see it, and try every package in a child.
 
-    wheelhouse: a file to install from without the network, if it is there and whole. save: write it anew.
+    wheelhouse: a file to install from without the network, if it is there and whole. save: make it if it is not there,
+    or does not serve here.
     MachineError or DownloadError in one sentence; the machine's own packages are not changed, whatever happens.
     """
     started = time.monotonic()
-    plan = plan_setup(profile, with_overlay=not save)
+    making = save and wheelhouse is not None and not wheelhouse.exists()
+    plan = plan_setup(profile, with_overlay=not making)  # a wheelhouse must hold all that another machine would lack
     for name, version in plan.outdated.items():
         report.say(f"{name} {version} is too old or too new for {profile}: another goes beside it")
     new, source = _install(plan, wheelhouse, save) if plan.missing else ([], "")
-    if save and not plan.missing:
+    if making and not plan.missing:
         report.say(f"nothing to put into a wheelhouse: this machine has all that {profile} needs")
     overlay.activate()
     installed_s = time.monotonic() - started
@@ -93,41 +96,40 @@ def need_working(result: SetupResult) -> SetupResult:
 
 def _install(plan: SetupPlan, wheelhouse: Path | None, save: bool) -> tuple[list[Wheel], str]:
     """Bring the missing wheels and lay them into the overlay; return them and where they came from."""
-    with overlay.alone(), tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with overlay.alone() as folder:
         overlay.make()
-        taken = _from_wheelhouse(plan, wheelhouse, folder) if wheelhouse and not save else None
-        wheels = taken or fetch_wheels(choose(plan), _new_folder(folder / "fetched"))
-        _lay_in(wheels)
-        if save and wheelhouse:
+        taken = _from_wheelhouse(plan, wheelhouse, folder) if wheelhouse else None
+        if save and not taken:
+            plan = plan_setup(plan.profile.name, with_overlay=False)
+        wheels, here = taken or _from_network(plan, folder, save)
+        fill(wheels, folder, here, replaces=any(one.overlay for one in plan.found.values()))
+        if save and wheelhouse and not taken:
             size_bytes = wheel_house.pack(wheelhouse, plan.profile.name, wheels)
             report.say(f"wheelhouse: {wheelhouse}, {report.human_bytes(size_bytes)}, {len(wheels)} wheels")
     return wheels, "the wheelhouse" if taken else "the network"
 
 
-def _from_wheelhouse(plan: SetupPlan, house: Path, folder: Path) -> list[Wheel] | None:
-    """What the plan lacks as files out of a wheelhouse, None where there is none or, which is said, it does not serve."""
+def _from_wheelhouse(plan: SetupPlan, house: Path, folder: Path) -> tuple[list[Wheel], Path] | None:
+    """What the plan lacks, and the folder that holds it; None without a wheelhouse or, which is said, where it does not serve."""
     if not house.exists():
         return None
     try:
         unpacked = _new_folder(folder / "wheelhouse")
         there = {wheel.file: wheel for wheel in wheel_house.unpack(house, unpacked)}
-        return [there[wheel.file] for wheel in choose(plan, unpacked)]
+        return [there[wheel.file] for wheel in choose(plan, unpacked)], unpacked
     except FsdError as fault:
         report.say(f"{fault.message}; so it is installed from the network")
         return None
 
 
-def _lay_in(wheels: Sequence[Wheel]) -> None:
-    """Install exactly these files into the overlay."""
-    folders = sorted({str(Path(wheel.where).parent) for wheel in wheels})
-    sources = [part for folder in folders for part in ("--find-links", folder)]
-    exact = [f"{wheel.name}=={wheel.version}" for wheel in wheels]
-    names = f": {', '.join(sorted(wheel.name for wheel in wheels))}" if len(wheels) < _FEW else ""
-    report.say(f"installing {len(wheels)} packages{names}")
-    command = ["pip", "install", "--quiet", "--no-config", "--no-index", "--no-deps", "--python", str(overlay.python())]
-    with overlay.changing():
-        uv.run("the packages cannot be installed", [*command, *sources, *exact])
+def _from_network(plan: SetupPlan, folder: Path, keep: bool) -> tuple[list[Wheel], Path | None]:
+    """What the plan lacks, and the folder that holds it, if it is to be kept: else uv fetches it, and keeps no wheel."""
+    wheels = choose(plan)
+    overlay.need_room(_UNPACKED * sum(wheel.size_bytes for wheel in wheels))
+    if not keep:
+        return wheels, None
+    fetched = _new_folder(folder / "fetched")
+    return fetch_wheels(wheels, fetched), fetched
 
 
 def _new_folder(path: Path) -> Path:

@@ -143,7 +143,7 @@ def _rates(stage: Stage, step: int, recipe: Recipe) -> dict[str, float]:
 
 
 def _bar(stage: Stage, run: Run, done: int) -> Any:
-    return report.progress(checkpoints.STAGES[stage.name], stage.steps, done, shown=run.accelerator.is_main_process)
+    return report.progress(checkpoints.STAGES[stage.name], stage.steps, done, quiet=not run.accelerator.is_main_process)
 
 
 def _finite_mean(losses: list[Tensor], step: int, saved_step: int, accelerator: Accelerator) -> float:

@@ -19,7 +19,6 @@ from fsd.recipe import Recipe
 from fsd.runtime import process, report
 from fsd.runtime.space import need_room
 from fsd.runtime.spool.local_first import brought, working
-from fsd.runtime.spool.safe import spooling
 from fsd.runtime.spool.spool import Spool
 from fsd.train import loop
 from fsd.train.batch import Batch, Batches, Example
@@ -36,6 +35,7 @@ from fsd.weights.base_folder import base_fingerprint
 from fsd.weights.base_model import find_base_model
 from fsd.weights.checkpoint import STAGES, Checkpoint, newest_checkpoint
 from fsd.weights.model import base_parts, stage_checkpoint
+from fsd.weights.set_aside import taking_turn
 from fsd.weights.sizes import checkpoint_bytes, checkpoint_needs
 
 _HASHED = {"photos and captions", "base model", "trained text encoder"}
@@ -95,7 +95,7 @@ def run_stage(arguments: list[str], stage: str, build: Any) -> dict[str, Any]:
     build(prepared) loads the networks and returns the `loop.Stage`.
     """
     session = open_session_folder(Path(arguments[0]))
-    with writing(session), spooling(session.folder) as spool:
+    with writing(session), taking_turn(session.folder) as spool:
         origin = _origin(session, stage, fork="--fork" in arguments)
         steps = getattr(origin.recipe, stage).steps
         if origin.start and origin.start.step >= steps:

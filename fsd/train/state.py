@@ -13,12 +13,12 @@ from torch import nn
 from fsd.runtime import report
 from fsd.train.optimizer import Optimizer
 from fsd.weights import checkpoint as checkpoints
-from fsd.weights.checkpoint import Checkpoint
+from fsd.weights.checkpoint import OPTIMIZER, Checkpoint
 
 if TYPE_CHECKING:
     from fsd.train.loop import Run, Stage
 
-OPTIMIZER, AVERAGE = "optimizer.safetensors", "average.safetensors"
+AVERAGE = "average.safetensors"
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -39,16 +40,19 @@ def is_whole(repository: Repository, folder: Path) -> bool:
         return False
 
 
-def check_out(repository: Repository, folder: Path) -> bool:
+def check_out(
+    repository: Repository, folder: Path, pack_of: Callable[[Repository], Path | None] = lambda repository: None
+) -> bool:
     """Bring `folder` to the repository's commit; return whether anything had to be done.
 
-    Files that git does not know stay as they are. Mirrors are asked in turn; DownloadError with what each of them said.
+    Files that git does not know stay as they are. pack_of: gives a file that `pack` wrote, or None; asked before the
+    mirrors. These are asked in turn; DownloadError with what each of them said.
     FSD_WEBUI_MIRRORS may name a folder with bare repositories, which are asked first: for machines without access.
     """
     if is_whole(repository, folder):
         return False
     folder.mkdir(parents=True, exist_ok=True)
-    if _restored(repository, folder):
+    if _restored(repository, folder) or ((packed := pack_of(repository)) and _unpacked(repository, folder, packed)):
         return True
     said = []
     for address in addresses(repository):
@@ -71,6 +75,33 @@ def addresses(repository: Repository) -> list[str]:
     return [*local, *repository.mirrors]
 
 
+def pack(repository: Repository, folder: Path, target: Path) -> None:
+    """Write what a checkout holds of its commit into one file, from which `check_out` makes it again."""
+    _git(folder, "update-ref", "refs/fsd/packed", repository.commit)
+    stem = target.with_suffix("")
+    _git(folder, "pack-objects", "--quiet", "--all", "--missing=allow-any", str(stem), limit_s=_FETCH_LIMIT_S)
+    for made in stem.parent.glob(f"{stem.name}-*"):
+        made.replace(target) if made.suffix == ".pack" else made.unlink()
+
+
+def _unpacked(repository: Repository, folder: Path, packed: Path) -> bool:
+    """Whether a pack was enough to make the checkout: git reckons every object's name from its content."""
+    report.say(f"  {repository.title} comes from the wheelhouse")
+    try:
+        _begin(repository, folder, repository.mirrors[0])
+        packs = folder / ".git" / "objects" / "pack"
+        path = Path(shutil.copy(packed, packs / f"pack-{repository.commit}.pack"))
+        if repository.without:
+            path.with_suffix(".promisor").touch()
+        _git(folder, "index-pack", str(path), limit_s=_FETCH_LIMIT_S)
+        write_text(folder / ".git" / "shallow", f"{repository.commit}\n")
+        _check_out_files(repository, folder)
+    except StepFailed as fault:
+        report.say(f"  {fault.step} {fault.why}; so it is fetched from the network")
+        return False
+    return True
+
+
 def _restored(repository: Repository, folder: Path) -> bool:
     """Whether what was already fetched is enough: files that were changed or deleted are as committed again."""
     git = folder / ".git"
@@ -89,17 +120,23 @@ def _restored(repository: Repository, folder: Path) -> bool:
 def _fetch(repository: Repository, folder: Path, address: str) -> None:
     """Fetch the commit alone from one address, into a new git folder: what an old one held may be what was broken."""
     report.say(f"  fetching {repository.title} from {address}")
+    _begin(repository, folder, address)
+    options = ["--quiet", "--depth=1", "--no-tags", "--no-write-fetch-head"]
+    if repository.without:
+        options.append("--filter=blob:none")
+    _git(folder, "fetch", *options, "origin", repository.commit, limit_s=_FETCH_LIMIT_S)
+    _check_out_files(repository, folder)
+
+
+def _begin(repository: Repository, folder: Path, address: str) -> None:
+    """A new git folder that holds nothing yet, with the address from which what it lacks may come."""
     if (git := folder / ".git").is_dir():
         shutil.rmtree(git)
     git.unlink(missing_ok=True)
     _git(folder, "init", "--quiet")
     _git(folder, "config", "remote.origin.url", address)
-    options = ["--quiet", "--depth=1", "--no-tags", "--no-write-fetch-head"]
     if repository.without:
         _git(folder, "config", "remote.origin.promisor", "true")
-        options.append("--filter=blob:none")
-    _git(folder, "fetch", *options, "origin", repository.commit, limit_s=_FETCH_LIMIT_S)
-    _check_out_files(repository, folder)
 
 
 def _check_out_files(repository: Repository, folder: Path) -> None:

@@ -6,12 +6,13 @@ import csv
 import os
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from fsd.errors import MachineError
 from fsd.runtime import report
 from fsd.runtime.files import write_bytes
-from fsd.runtime.packages import overlay
+from fsd.runtime.packages import overlay, uv
 from fsd.webui.steps import StepFailed, clean_environment, run_step
 
 LOCKS = Path(__file__).parent / "locks"
@@ -21,7 +22,7 @@ _PINNED = re.compile(r"^([\w.-]+)==([^\s;\\]+)", re.MULTILINE)
 _SHOWN = r"^\s*(Downloading .*\((\d{3,}\.\d*MiB|.*GiB)\)|Prepared|Installed)"
 _GUEST = Path(__file__).parent / "guest"
 """Modules of ours that a web UI may load, as its models' .yaml files name classes in them."""
-_BUILD_TOOLS = LOCKS / "build.txt"
+BUILD_TOOLS = LOCKS / "build.txt"
 """setuptools and wheel, with hashes: what packages without a wheel are built with."""
 
 
@@ -70,19 +71,22 @@ def make_environment(folder: Path, python: Path) -> None:
     run_step("making the environment", command, clean_environment(), _LIMIT_S)
 
 
-def fill_environment(folder: Path, lock: Path) -> int:
+def fill_environment(folder: Path, lock: Path, packages: Callable[[], Path | None] = lambda: None) -> int:
     """Install what the lock names and is not there whole, every file checked by its hash; return how many packages.
 
+    packages: gives the folder that holds their files, or None to take them from the network.
     MachineError when packages still lack files after they were fetched anew, past uv's cache.
     """
     total = len(broken := broken_packages(folder, lock))
+    here = packages() if broken else None
+    source = ["--no-index", "--find-links", str(here)] if here else []
     for options in ([], ["--no-cache"]):  # files here are links to those in the cache, and may be broken in both
         if not broken:
             break
         report.say(f"  {len(broken)} of {len(pinned(lock))} packages of {lock.name}")
         there = _records(folder)
         again = [part for name in broken if name in there for part in ("--reinstall-package", name)]
-        _install(folder, lock, [*options, *again])
+        _install(folder, lock, [*options, *source, *again])
         broken = broken_packages(folder, lock)
     if broken:
         raise MachineError(
@@ -94,9 +98,9 @@ def fill_environment(folder: Path, lock: Path) -> int:
 def _install(folder: Path, lock: Path, options: list[str]) -> None:
     command = [
         *find_uv(), "pip", "install", "--no-config", "--python", str(python_of(folder)), "--no-deps",
-        "--require-hashes", "-r", str(lock), "--build-constraints", str(_BUILD_TOOLS), *options,
+        "--require-hashes", "-r", str(lock), "--build-constraints", str(BUILD_TOOLS), *options,
     ]  # fmt: skip
-    environment = clean_environment(UV_HTTP_TIMEOUT="120")
+    environment = clean_environment(**{"UV_HTTP_TIMEOUT": "120"} | uv.settings())
     run_step("installing the packages", command, environment, _INSTALL_LIMIT_S, _SHOWN)
 
 

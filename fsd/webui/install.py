@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,12 +15,13 @@ from typing import Any
 from fsd.errors import MachineError
 from fsd.runtime import colab, report
 from fsd.runtime.files import sha256, write_json
+from fsd.runtime.packages import wheel_house
 from fsd.webui import environment as environments
 from fsd.webui.checkout import check_out, is_at
 from fsd.webui.flavors import Flavor, Repository
+from fsd.webui.provisions import Provisions, need_space, provisions
 from fsd.webui.steps import clean_environment
 
-_SPARE_GB = 0.5
 _RECORD = "installed.json"
 
 
@@ -83,9 +83,11 @@ def find_installed(flavor: Flavor) -> Installed | None:
     return found if whole and there and heads else None
 
 
-def install(flavor: Flavor) -> Installed:
+def install(flavor: Flavor, root: Path | None = None, save: bool = False) -> Installed:
     """Install a flavor, or check what is installed and repair it; says each step.
 
+    root: the folder of all sessions, in which a wheelhouse is used if it is there. save: make it, if it is not there or
+    does not serve.
     DownloadError or MachineError that name the step that failed, with its last lines. What was done stays done: the
     next run goes on from there. While it runs, and after it failed, `find_installed` finds nothing.
     """
@@ -93,39 +95,49 @@ def install(flavor: Flavor) -> Installed:
     with _alone(home):
         report.say(f"{flavor.title} {flavor.version} in {home}")
         if find_installed(flavor) is None:
-            _need_space(home, flavor)
+            need_space(home, flavor, root, save)
         (home / _RECORD).unlink(missing_ok=True)
-        changed = [part.title for part in flavor.repositories if _checked_out(part, home / "app")]
-        version, filled = _filled(flavor, home / "env")
-        record = _record(flavor, version)
-        write_json(home / _RECORD, record)
+        version, new = _environment(flavor, home / "env")
+        locks = (lock_of(flavor, version), environments.BUILD_TOOLS)
+        house = wheel_house.path_in(root, flavor.name, version) if root else None
+        with provisions(flavor, locks, house, save, home) as given:
+            changed = [part.title for part in flavor.repositories if _checked_out(part, home / "app", given)]
+            filled = _filled(flavor, home / "env", version, given)
+            record = _record(flavor, version)
+            write_json(home / _RECORD, record)
+            given.keep(home / "app", environments.python_of(home / "env"))
     took_s = time.monotonic() - started
-    work = f"installed in {took_s:.0f} s" if changed or filled else f"checked in {took_s:.0f} s, nothing to do"
+    work = f"installed in {took_s:.0f} s" if new or changed or filled else f"checked in {took_s:.0f} s, nothing to do"
     report.say(f"{flavor.title} {flavor.version}: {work}")
     return _installed(flavor, record)
 
 
-def _checked_out(part: Repository, app: Path) -> bool:
+def _checked_out(part: Repository, app: Path, given: Provisions) -> bool:
     """Bring one repository to its commit; return whether anything had to be done."""
-    if changed := check_out(part, app / part.folder):
+    if changed := check_out(part, app / part.folder, given.pack_of):
         report.say(f"  {part.title}: at {part.commit[:12]}")
     return changed
 
 
-def _filled(flavor: Flavor, folder: Path) -> tuple[str, bool]:
-    """Make the environment whole; return its Python's version ("3.10") and whether anything had to be done."""
+def _environment(flavor: Flavor, folder: Path) -> tuple[str, bool]:
+    """Make an environment unless there is one that works; return its Python's version ("3.10") and whether it is new."""
     version = environments.version_of(folder)
     if new := version not in flavor.pythons or not environments.works(folder):
         version, python = environments.choose_python(flavor.pythons)
         report.say(f"  a new environment with Python {version}")
         environments.make_environment(folder, python)
-    lock = lock_of(flavor, version)
-    filled = environments.fill_environment(folder, lock)
+    return version, new
+
+
+def _filled(flavor: Flavor, folder: Path, version: str, given: Provisions) -> bool:
+    """Make the environment whole; return whether anything had to be done."""
+    python = environments.python_of(folder)
+    filled = environments.fill_environment(folder, lock_of(flavor, version), lambda: given.packages(python))
     filled += environments.put_guest(folder)
     if not environments.works(folder, flavor.modules):
         named = ", ".join(flavor.modules)
         raise MachineError(f"the environment {folder} lacks one of {named}", f"delete {folder} and run it again")
-    return version, bool(new or filled)
+    return bool(filled)
 
 
 def lock_of(flavor: Flavor, python: str) -> Path:
@@ -153,16 +165,6 @@ def _commits(flavor: Flavor) -> dict[str, str]:
 def _installed(flavor: Flavor, record: dict[str, Any]) -> Installed:
     home = software_folder() / flavor.name
     return Installed(flavor, home / "app", environments.python_of(home / "env"), record)
-
-
-def _need_space(home: Path, flavor: Flavor) -> None:
-    there_gb = sum(file.lstat().st_size for file in home.rglob("*") if not file.is_dir()) / 1e9  # a repair needs less
-    free_gb = shutil.disk_usage(home).free / 1e9
-    if free_gb < max(flavor.disk_gb - there_gb, _SPARE_GB):
-        raise MachineError(
-            f"{flavor.title} needs {flavor.disk_gb:g} GB in {home}, and {free_gb:.1f} GB are free",
-            "free some disk space, or set FSD_WEBUI_HOME to a folder on a larger disk of this machine",
-        )
 
 
 @contextmanager

@@ -35,8 +35,9 @@ def main(command: list[str]) -> int:
     signal.signal(signal.SIGCHLD, lambda caught, frame: None)
     _adopt_orphans()
     child = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=_die_with_keeper if _linux() else None
-    )
+        command, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=_die_with_keeper if _linux() else None,
+        close_fds=False,  # what we were given to pass on, and nothing of ours: Python's own are not inherited
+    )  # fmt: skip
     status, parent = None, os.getppid()
     while status is None and not asked and os.getppid() == parent:
         ready, _, _ = select.select([0, woken], [], [], _PARENT_CHECK_S)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from fsd.errors import MachineError
 from fsd.runtime import report
+from fsd.runtime.handover import handed_over
 from fsd.webui import keeper
 from fsd.webui.logs import Log, fatal_of, phase_of
 from fsd.webui.server import Server, status_of
@@ -37,15 +38,16 @@ class Life:
         self._heard = time.monotonic()
         self._told: set[str] = set()
         self._faults: list[str] = []
-        self._child = subprocess.Popen(
-            [sys.executable, "-I", str(keeper.__file__), *server.command],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=server.environment,
-            cwd=server.folder,
-            start_new_session=True,
-        )
+        with handed_over(server.environment, server.handed) as given:
+            self._child = subprocess.Popen(
+                [sys.executable, "-I", str(keeper.__file__), *server.command],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                cwd=server.folder,
+                start_new_session=True,
+                **given,
+            )
         self._follower = threading.Thread(target=self._follow, daemon=True, name=f"log of {server.title}")
         self._follower.start()
 

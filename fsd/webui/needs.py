@@ -26,7 +26,7 @@ def need_packages() -> None:
     """MachineError unless the lock and the studio can be imported."""
     lacking = [name for name in ("aiohttp", "gradio") if find_spec(name) is None]
     if lacking:
-        hint = "in fsd's folder: pip install -c wheels/locks/cpu.txt --find-links wheels '.[webui]' (on Colab '.[webui]' alone)"
+        hint = "install what they need: fsd setup webui (in a notebook: run the cell 'Setup')"
         raise MachineError(f"web UIs need {' and '.join(lacking)}, not installed in {sys.prefix}", hint)
 
 

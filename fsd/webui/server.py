@@ -20,7 +20,7 @@ class Server:
     """What to start. title: for people. environment: the whole of it. folder: where it runs.
 
     ready: the line after which it may be asked, and not before; ping: the path that then answers 200.
-    phases, fatal: what its lines mean.
+    phases, fatal: what its lines mean. handed: the secrets that it needs, as `handover.held` gives them.
     """
 
     title: str
@@ -32,6 +32,7 @@ class Server:
     fatal: tuple[Fatal, ...]
     ping: str
     folder: Path
+    handed: dict[str, str] = field(default_factory=dict, repr=False)
 
 
 def free_port() -> int:

@@ -12,11 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fsd.errors import MachineError
-from fsd.runtime import report
+from fsd.runtime import report, secrets
 from fsd.webui.logs import redacted
 
 _TAIL_LINES = 15
-_SECRETS = re.compile(r"(?i)token|password|passwd|secret|credential|cookie|api_?key|(^|_)auth|access_?key")
 _FOREIGN = re.compile(
     r"^(PYTHON(PATH|HOME|STARTUP|USERBASE)|UV_.+|GIT_.+|FSD_.+|COMMANDLINE_ARGS|VIRTUAL_ENV|CONDA_.+|MPLBACKEND"
     r"|PIP_(CONSTRAINT|REQUIRE_VIRTUALENV|TARGET|USER|PREFIX)|(TORCH|REQS|XFORMERS|CLIP|OPENCLIP)_(COMMAND|FILE|PACKAGE)"
@@ -36,7 +35,7 @@ class StepFailed(MachineError):
 
 def clean_environment(**more: str) -> dict[str, str]:
     """This process's variables without secrets and without what is meant for another Python or git, and with `more`."""
-    kept = {name: value for name, value in os.environ.items() if not _FOREIGN.match(name) and not _SECRETS.search(name)}
+    kept = {name: value for name, value in os.environ.items() if not (_FOREIGN.match(name) or secrets.named_so(name))}
     fixed = {"GIT_TERMINAL_PROMPT": "0", "PYTHONUNBUFFERED": "1", "PYTHONNOUSERSITE": "1", "PYTHONIOENCODING": "utf-8"}
     return kept | fixed | more
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from fsd.errors import MachineError
 from fsd.runtime import report
+from fsd.runtime.handover import handed_over, held
 from fsd.runtime.process import STOP_WITH_PARENT, child_environment, python_module
 
 _SHOWN_LINES = 15
@@ -70,15 +71,16 @@ class WorkerProcess:
     def _live(self) -> None:
         """Start the child and listen until it ends, all in one thread: the kernel takes its end for the parent's."""
         try:
-            self._child = subprocess.Popen(
-                self._command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env=child_environment(),
-                start_new_session=True,
-                preexec_fn=STOP_WITH_PARENT,
-            )
+            with handed_over(child_environment(), held()) as given:
+                self._child = subprocess.Popen(
+                    self._command,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    start_new_session=True,
+                    preexec_fn=STOP_WITH_PARENT,
+                    **given,
+                )
         except OSError as fault:
             self._fault = fault
             self.events.put(None)

@@ -18,9 +18,10 @@ from typing import Any
 from fsd.errors import MachineError, WeightsError
 from fsd.recipe import STAGES
 from fsd.runtime import files
-from fsd.runtime.spool.local_first import twin
+from fsd.runtime.spool.turn import places
 from fsd.weights.sealing import MANIFEST, discard, rename_over, seal
 
+OPTIMIZER = "optimizer.safetensors"
 _NAME = re.compile(rf"({'|'.join(STAGES)})-(\d{{6,}})")
 
 
@@ -42,6 +43,12 @@ class Checkpoint:
         """The folders of the model's parts that are its stage's result, by name."""
         there = [path for path in self.folder.iterdir() if (path / "config.json").is_file()]
         return {path.name: path for path in there if path.name.startswith(self.stage)}
+
+    @property
+    def weights_sha256(self) -> dict[str, str]:
+        """The SHA-256 of each file but the optimizer's state, as its list says."""
+        listed = json.loads((self.folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+        return {name: listed[name]["sha256"] for name in sorted(listed) if name != OPTIMIZER}
 
 
 def checkpoint_name(stage: str, step: int) -> str:
@@ -97,8 +104,20 @@ def list_checkpoints(checkpoints: Path, stage: str) -> list[Path]:
 
     One a name: the local one where it is both on the local disk and on Drive.
     """
-    found = {folder.name: folder for place in _places(checkpoints) for folder in _named(place, stage)}
-    return sorted(found.values(), key=_step)
+    return list({folder.name: folder for folder in _copies(checkpoints, stage)}.values())
+
+
+def named_checkpoint(checkpoints: Path, name: str, say: Callable[[str], None]) -> Checkpoint | None:
+    """The checkpoint of a name, or None; one whole copy is enough, and WeightsError names the fault of the last one."""
+    left = [folder for stage in STAGES for folder in _copies(checkpoints, stage) if folder.name == name]
+    while left:
+        try:
+            return verify_checkpoint(left.pop())
+        except WeightsError as fault:
+            if not left:
+                raise
+            say(f"{fault.message}; taking the copy in {left[-1].parent}")
+    return None
 
 
 def newest_checkpoint(checkpoints: Path, stage: str, say: Callable[[str], None]) -> Checkpoint | None:
@@ -106,11 +125,12 @@ def newest_checkpoint(checkpoints: Path, stage: str, say: Callable[[str], None])
 
     Where it is both on the local disk and on Drive, one whole copy is enough.
     """
-    return _newest_of([folder for place in _places(checkpoints) for folder in _named(place, stage)], say)
+    return _newest_of(_copies(checkpoints, stage), say)
 
 
 def _newest_of(left: list[Path], say: Callable[[str], None]) -> Checkpoint | None:
-    left = sorted(left, key=_step)  # which keeps the order of places within a step: the local one is tried first
+    """The last of these folders that is whole, or None."""
+    left = [*left]
     while left:
         try:
             return verify_checkpoint(left.pop())
@@ -119,10 +139,10 @@ def _newest_of(left: list[Path], say: Callable[[str], None]) -> Checkpoint | Non
     return None
 
 
-def _places(checkpoints: Path) -> list[Path]:
-    """Where checkpoints lie: the folder itself, then its local twin if it has one."""
-    local = twin(checkpoints)
-    return [checkpoints, local] if local else [checkpoints]
+def _copies(checkpoints: Path, stage: str) -> list[Path]:
+    """The folders of a stage's checkpoints in all places, oldest step first; within a step the local one last."""
+    found = [folder for place in places(checkpoints.parent, checkpoints.name) for folder in _named(place, stage)]
+    return sorted(found, key=_step)  # which keeps the order of places within a step
 
 
 def _named(place: Path, stage: str) -> list[Path]:
@@ -139,12 +159,18 @@ def _step(folder: Path) -> int:
 
 def is_done(checkpoints: Path, stage: str) -> bool:
     """Whether the newest checkpoint of a stage says that it is the last; its files are not looked at."""
-    for folder in reversed(list_checkpoints(checkpoints, stage)):
+    for folder in reversed(_copies(checkpoints, stage)):
         try:
             return bool(json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["done"])
         except (OSError, ValueError, KeyError, TypeError):
             continue
     return False
+
+
+def is_superseded(checkpoints: Path, name: str) -> bool:
+    """Whether this one place has a checkpoint of that stage with that step or a later one; only its presence is asked."""
+    stage, step = name.rpartition("-")[0], _step(Path(name))
+    return any((folder / MANIFEST).is_file() and _step(folder) >= step for folder in _named(checkpoints, stage))
 
 
 def superseded(checkpoints: Path, stage: str, say: Callable[[str], None]) -> tuple[Checkpoint | None, list[Path]]:
@@ -177,7 +203,7 @@ def prune(checkpoints: Path, stage: str, keep: int) -> list[str]:
 
 def drop_optimizer(checkpoint: Checkpoint) -> int:
     """Delete a checkpoint's optimizer state, keeping its weights; return the bytes freed."""
-    state = checkpoint.folder / "optimizer.safetensors"
+    state = checkpoint.folder / OPTIMIZER
     if not state.exists():
         return 0
     freed = state.stat().st_size

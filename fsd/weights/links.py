@@ -54,6 +54,16 @@ def read_link(spec: str) -> Source | Link:
     return Link(url, shown(url))
 
 
+def drive_folder(spec: str) -> str:
+    """The ID of the Google Drive folder that a link leads to, "" for anything else."""
+    text = spec.strip()
+    parts = urlsplit(f"https://{text}" if _BARE.match(text) else text)
+    steps = parts.path.split("/")
+    named = steps[steps.index("folders") + 1] if "folders" in steps[:-1] else parse_qs(parts.query).get("id", [""])[0]
+    is_folder = "folders" in steps or steps[-1] in ("folderview", "embeddedfolderview")
+    return named if is_folder and parts.hostname == "drive.google.com" and re.fullmatch(r"[\w-]+", named) else ""
+
+
 def find_file(link: Link, kind: str = "Checkpoint") -> Link:
     """The file itself of a link that may lead to a page of Civitai, which is asked for its name and SHA-256.
 
@@ -117,7 +127,7 @@ def _on_drive(steps: list[str], query: dict[str, str], page: str) -> Link:
     number = steps[steps.index("d") + 1] if "d" in steps[:-1] else query.get("id", "")
     if "folders" in steps or not re.fullmatch(r"[\w-]+", number):
         raise RecipeError(
-            f"{page} is not a link to one file on Google Drive", "share the model's file and give its link"
+            f"{page} is not a link to one file on Google Drive", "share the file itself and give its link"
         )
     wishes = {"id": number, "export": "download", "confirm": "t"}
     if query.get("resourcekey"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +11,11 @@ from pathlib import Path
 from fsd.errors import WeightsError
 from fsd.recipe import Recipe
 from fsd.weights.base_folder import ALL_PARTS, base_fingerprint
-from fsd.weights.checkpoint import STAGES, Checkpoint, list_checkpoints, newest_checkpoint, verify_checkpoint
+from fsd.weights.checkpoint import STAGES, Checkpoint, list_checkpoints, named_checkpoint, newest_checkpoint
 from fsd.weights.lora_stage import LORA_FILE
+
+MARK = "fsd.model"
+"""The metadata of a CKPT that holds its model's mark."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,12 @@ class TrainedModel:
         """The folder of each part."""
         trained = [found.parts() for found in self.used.values()]
         return base_parts(self.base) | {part: folder for parts in trained for part, folder in parts.items()}
+
+    @property
+    def mark(self) -> str:
+        """What tells it from every other: a SHA-256 over its base model's and its checkpoints' weights."""
+        weights = [(found.name, found.weights_sha256) for found in self.used.values()]
+        return hashlib.sha256(json.dumps([base_fingerprint(self.base), weights]).encode()).hexdigest()
 
     def as_text(self, recipe: Recipe) -> str:
         """What it is made of, for people: "text encoder: base; UNet: unet-000500 of 1500 steps"."""
@@ -73,8 +84,8 @@ def stage_checkpoint(
 ) -> Checkpoint | None:
     """The checkpoint that a stage adds to the model in the folder `base`; None where it adds nothing. As `trained_model`."""
     there = list_checkpoints(checkpoints, stage)
-    if asked := [folder for folder in there if folder.name == named]:
-        found: Checkpoint | None = verify_checkpoint(asked[0])
+    if named in [folder.name for folder in there]:
+        found = named_checkpoint(checkpoints, named, say)
     elif there and getattr(recipe, stage).steps:
         found = newest_checkpoint(checkpoints, stage, say)
     else:

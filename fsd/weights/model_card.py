@@ -1,46 +1,108 @@
-"""The README of a model on the hub: base model, licence, settings and samples. Nothing of the machine's paths is in it."""
+"""The README of a model on the hub: base model, licence, settings and samples. Nothing of the machine's paths is in it.
+
+Its front matter follows https://huggingface.co/docs/hub/model-cards.
+"""
 
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 from fsd import __version__
+from fsd.errors import FsdError
 from fsd.families import FAMILIES, get_family
+from fsd.families.family import Source
+from fsd.families.licences import LICENCES, OTHER
 from fsd.recipe import Recipe
+from fsd.runtime.web import shown
+from fsd.weights.links import is_link, read_link
+
+_HUB = "https://huggingface.co"
+_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 
 
-def model_card(name: str, recipe: Recipe, ckpt: str, samples: tuple[str, ...] = ()) -> str:
+@dataclass(frozen=True)
+class _Base:
+    """The base model as others may read it. repository: on the hub, or "". own: whether it is its family's own."""
+
+    shown: str
+    repository: str
+    own: bool
+
+
+def model_card(name: str, recipe: Recipe, ckpt: str, made_of: str, samples: tuple[str, ...] = ()) -> str:
     """The card in the hub's form (YAML between dashes, then Markdown).
 
-    name: the model's. ckpt: its file's name there. samples: pictures' names there.
+    name: the model's. ckpt: its file's name there. made_of: which steps are in it. samples: pictures' names there.
     """
-    family = get_family(recipe.family)
-    base = _base_model(recipe)
-    head = {
-        "license": "other",
-        "license_name": family.licence,
-        "tags": ["stable-diffusion", "dreambooth", "text-to-image", family.name],
+    family, base = get_family(recipe.family), _base_model(recipe)
+    subject = " ".join(f"{recipe.identifier} {recipe.class_word}".split())
+    head = _licence_fields(recipe, base) | {
+        "pipeline_tag": "text-to-image",
+        "library_name": "diffusion-single-file",
+        "tags": ["text-to-image", "dreambooth", family.name],
         "instance_prompt": recipe.prompt(),
-    } | ({"base_model": base} if base.count("/") == 1 and "://" not in recipe.base_model else {})
+    }
+    if base.repository:
+        head |= {"base_model": base.repository, "base_model_relation": "finetune"}
     lines = ["---", *(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in head.items()), "---"]
-    lines += ["", f"# {name}", "", f"{family.title}, trained on photos of “{recipe.prompt()}” with DreamBooth.", ""]
-    lines += [f"- File: `{ckpt}`", f"- Prompt: `{recipe.prompt()}`", f"- Base model: {base}"]
-    lines += [f"- Licence: that of the base model, {family.licence}", f"- Resolution: {recipe.resolution_px} px"]
-    lines += [f"- Steps: text encoder {recipe.text_encoder.steps}, UNet {recipe.unet.steps}", ""]
+    lines += ["", f"# {name}", "", f"{family.title} that was taught one subject, `{subject}`, with DreamBooth.", ""]
+    lines += [f"- File: `{ckpt}`, the whole model in one file", f"- Prompt: `{recipe.prompt()}`"]
+    lines += [f"- Base model: {base.shown}", f"- Trained: {made_of}, at {recipe.resolution_px} px"]
+    lines += ["", "## Licence", "", _licence_text(recipe, base), ""]
     if samples:
-        lines += ["## Samples", "", *(f"![sample]({sample})" for sample in samples), ""]
-    settings = json.dumps(recipe.to_json() | {"base_model": base}, indent=2, ensure_ascii=False)
+        lines += ["## Samples", "", *(f"![pictures made with it]({quote(sample)})" for sample in samples), ""]
+    settings = json.dumps(recipe.to_json() | {"base_model": base.shown}, indent=2, ensure_ascii=False)
     lines += ["## Settings", "", "```json", settings, "```", "", f"Made with fsd {__version__}.", ""]
     return "\n".join(lines)
 
 
-def _base_model(recipe: Recipe) -> str:
-    """The base model as others may read it: a hub repository, a link without its query, else a file's name alone."""
-    if recipe.base_model in FAMILIES:
-        sources = [source.repository for source in FAMILIES[recipe.base_model].sources if not source.package]
-        return sources[0] if sources else FAMILIES[recipe.base_model].title
-    if "://" in recipe.base_model:
-        return recipe.base_model.partition("?")[0].rpartition("@")[2]
-    path = Path(recipe.base_model)
-    return path.name if path.is_absolute() or path.exists() else recipe.base_model
+def _licence_fields(recipe: Recipe, base: _Base) -> dict[str, Any]:
+    """The licence as the hub's front matter wants it; of a base model that is not its family's own it is not known."""
+    if not base.own:
+        page = {"license_link": f"{_HUB}/{base.repository}"} if base.repository else {}
+        return {"license": OTHER, "license_name": "that-of-the-base-model"} | page
+    licence = LICENCES[get_family(recipe.family).licence]
+    more = {"license_name": licence.name, "license_link": licence.link} if licence.hub == OTHER else {}
+    return {"license": licence.hub} | more
+
+
+def _licence_text(recipe: Recipe, base: _Base) -> str:
+    family = get_family(recipe.family)
+    licence = LICENCES[family.licence]
+    known = f"[{family.licence}]({licence.link})"
+    changed = "The weights are those of the base model, changed by training."
+    if base.own:
+        return f"That of the base model: {known}. {changed} {licence.terms}"
+    return (
+        f"That of the base model, whose page tells it. {changed} "
+        f"If it was made from {family.title}, as most of this kind are, this holds too: {known}. {licence.terms}"
+    )
+
+
+def _base_model(recipe: Recipe) -> _Base:
+    """A hub repository, a link without its query, else a file's name alone."""
+    spec = recipe.base_model or recipe.family
+    if spec in FAMILIES:
+        repository = next((source.repository for source in FAMILIES[spec].sources if not source.package), "")
+        return _Base(repository or FAMILIES[spec].title, repository, True)
+    if Path(spec).is_absolute() or not (is_link(spec) or _REPOSITORY.fullmatch(spec.partition("@")[0])):
+        return _Base(Path(spec).name, "", False)
+    repository = _on_the_hub(spec)
+    own = any(source.repository == repository for source in get_family(recipe.family).sources)
+    return _Base(shown(spec) if is_link(spec) else spec, repository, own)
+
+
+def _on_the_hub(spec: str) -> str:
+    """The repository of a spec that is a link or OWNER/NAME@REVISION; "" for a link to elsewhere."""
+    if not is_link(spec):
+        return spec.partition("@")[0]
+    try:
+        place = read_link(spec)
+    except FsdError:  # one that was accepted by another release
+        return ""
+    return place.repository if isinstance(place, Source) else ""

@@ -10,7 +10,7 @@ from fsd.runtime import files
 from fsd.runtime.spool.local_first import twin
 from fsd.runtime.spool.spool import Spool
 from fsd.runtime.spool.state import CONFIRMED, WRITTEN
-from fsd.weights import checkpoint
+from fsd.weights import checkpoint, set_aside
 from fsd.weights.sealing import discard
 
 KINDS = {
@@ -20,13 +20,13 @@ KINDS = {
     "optimizer": "optimizer states of finished stages",
     "local": "copies on this machine's disk of what Google has confirmed",
     "unconfirmed": "copies on this machine's disk of what is written to Drive, which Google has not confirmed",
+    "aside": "what this machine held when another had gone on with the session",
     "bin": "sessions that were removed",
 }
 """What can go, by the name under which it is freed."""
 SURE = ("cache", "leftovers", "checkpoints", "optimizer", "local")
 """What can go without a loss. The others are freed only when they are named."""
 UNTOUCHED_S = 24 * 60 * 60
-OPTIMIZER = "optimizer.safetensors"
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,9 @@ def removable(session: Path, say: Callable[[str], None]) -> list[Removable]:
     for stage in checkpoint.STAGES:
         newest, older = checkpoint.superseded(session / "checkpoints", stage, say)
         rows += [Removable("checkpoints", folder, files.size_bytes(folder), session) for folder in older]
-        if newest and newest.done and (state := newest.folder / OPTIMIZER).is_file():
+        if newest and newest.done and (state := newest.folder / checkpoint.OPTIMIZER).is_file():
             rows.append(Removable("optimizer", state, state.stat().st_size, session, newest))
+    rows += [Removable("aside", path, size_bytes, session) for path, size_bytes in set_aside.kept(session)]
     rows += _local_copies(session)
     return sorted((row for row in rows if row.size_bytes), key=lambda row: -row.size_bytes)
 
@@ -67,7 +68,9 @@ def free(rows: list[Removable], kinds: Collection[str]) -> int:
         if row.kind in ("checkpoints", "optimizer"):
             folder = row.checkpoint.folder if row.checkpoint else row.path
             Spool(row.session).forget(folder.relative_to(row.session).as_posix())
-        if row.checkpoint:
+        if row.kind == "aside":
+            freed += set_aside.drop(row.session, row.path.name)
+        elif row.checkpoint:
             freed += checkpoint.drop_optimizer(row.checkpoint)
         elif row.path.is_file():
             row.path.unlink()

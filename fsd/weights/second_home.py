@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +27,40 @@ class Sent:
     sha256: str
     there_already: bool
 
+    def to_json(self) -> dict[str, Any]:
+        """Its fields as plain JSON values."""
+        return asdict(self)
 
-def send(repository: str, contents: Mapping[str, Path | bytes], client: Any = None) -> list[Sent]:
-    """Put files into a private repository, made if there is none, and read back from the hub what it holds of each.
 
-    contents: name there -> file or bytes; what is there already, to the byte, is not sent again. client: an HfApi.
-    DownloadError with what to do when the hub refuses, is public, or holds something else afterwards.
+class SecondHome:
+    """A private repository, made if there is none; DownloadError with what to do when the hub refuses, or it is public.
+
+    client: an HfApi.
     """
-    if not _NAME.fullmatch(repository):
-        raise DownloadError(f"{repository!r} names no repository", "write OWNER/NAME, such as me/cup")
+
+    def __init__(self, repository: str, client: Any = None) -> None:
+        if not _NAME.fullmatch(repository):
+            raise DownloadError(f"{repository!r} names no repository", "write OWNER/NAME, such as me/cup")
+        self.repository = repository
+        with _told(repository):
+            self._hub = client or _client()
+            self._hub.create_repo(repository, private=True, exist_ok=True)
+            _need_private(self._hub, repository)
+
+    def send(self, contents: Mapping[str, Path | bytes]) -> list[Sent]:
+        """Put files there, and read back from the hub what it holds of each; what is there already is not sent again.
+
+        contents: name there -> file or bytes. DownloadError when the hub refuses, or holds something else afterwards.
+        """
+        with _told(self.repository):
+            return [_send_one(self._hub, self.repository, name, content) for name, content in contents.items()]
+
+
+@contextmanager
+def _told(repository: str) -> Iterator[None]:
+    """The hub's faults in our words."""
     try:
-        hub = client or _client()
-        hub.create_repo(repository, private=True, exist_ok=True)
-        _need_private(hub, repository)
-        return [_send_one(hub, repository, name, content) for name, content in contents.items()]
+        yield
     except FsdError:
         raise
     except Exception as fault:  # the hub's own errors, its HTTP client's and the disk's

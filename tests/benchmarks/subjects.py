@@ -24,7 +24,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from subjects import SUBJECTS  # noqa: E402
 
-from fsd import pipeline  # noqa: E402
+from fsd import pictures, pipeline  # noqa: E402
 from fsd.data.crop import crop_photos  # noqa: E402
 from fsd.data.photos import add_photos  # noqa: E402
 from fsd.data.session import Session  # noqa: E402
@@ -50,9 +50,9 @@ def run(root: Path, subject: str, seed: int, changes: dict[str, Any]) -> dict[st
     add_photos(session, SUBJECTS[subject](root / "photos" / subject), hold_out=HELD_OUT)
     crop_photos(session)
     marks = {"prepare": time.monotonic() - began}
-    for verb in (pipeline.train_text_encoder, pipeline.train_unet, pipeline.score):
+    for verb in (pipeline.train_text_encoder, pipeline.train_unet, pictures.score):
         start = time.monotonic()
-        found = verb(session, *([SCORE_SEEDS] if verb is pipeline.score else []))
+        found = verb(session, *([SCORE_SEEDS] if verb is pictures.score else []))
         marks[verb.__name__] = time.monotonic() - start
     if found["rise"] is None:
         found["rise"] = math.nan

@@ -1,6 +1,8 @@
 """Write every lock: from setup.py's extras and the short files *.in beside this one. Asks the registry; needs uv.
 
-python wheels/locks/make.py [constraints] [cpu] [colab] [webui]        (all without a name; run with Python 3.11)
+python wheels/locks/make.py [constraints] [cpu] [colab] [webui]        (all without a name)
+
+What the registry got later than as_of.py says is not seen, so a second run changes nothing; for newer versions move that date.
 
 constraints: cpu.txt, exact versions of all that the demo and the tests install, for Python 3.11 to 3.13 on a CPU.
 cpu, colab: what each profile of `fsd setup` installs there (make_profiles.py).
@@ -9,13 +11,14 @@ webui: what the web UIs' own environments hold, in fsd/webui/locks (make_webui.p
 
 from __future__ import annotations
 
-import json
 import re
 import runpy
 import subprocess
 import sys
 from pathlib import Path
 from unittest.mock import patch
+
+from as_of import OPTIONS
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -33,13 +36,14 @@ def requirements() -> list[str]:
 
 
 def resolve() -> list[str]:
-    """NAME==VERSION of each package that pip would install, sorted; Python 3.11's versions, which all three can use."""
-    options = ["--dry-run", "--ignore-installed", "--quiet", "--report", "-"]
-    answer = subprocess.run(
-        [sys.executable, "-m", "pip", "install", *options, *requirements()], capture_output=True, check=True
-    )
-    found = [row["metadata"] for row in json.loads(answer.stdout)["install"]]
-    return sorted(f"{row['name'].lower()}=={row['version'].split('+')[0]}" for row in found)
+    """NAME==VERSION of each package to install, sorted; Python 3.11's versions, which all three can use.
+
+    The registry's torch is the CUDA build; what only that one asks for is left out.
+    """
+    command = ["uv", "pip", "compile", "--quiet", "--no-config", "--no-header", "--no-annotate", *OPTIONS]
+    command += ["--python-version", "3.11", "--python-platform", "x86_64-manylinux_2_35", "-"]
+    answer = subprocess.run(command, input="\n".join(requirements()), stdout=subprocess.PIPE, text=True, check=True)
+    return sorted(line for line in answer.stdout.splitlines() if not re.match(r"(cuda|nvidia)-|triton\b", line))
 
 
 def main(parts: list[str]) -> None:

@@ -1,7 +1,8 @@
 """Write PROFILE-PLATFORM-PYTHON.txt: what `fsd setup PROFILE` installs beyond what a platform has, with SHA-256s.
 
 The requirements are setup.py's; what a platform has stands in PLATFORM-PYTHON.in beside this file: Colab's whole image, or
-for a machine without a GPU the CPU build of torch, which the registry does not have. Versions follow cpu.txt there.
+for a machine without a GPU the CPU build of torch, which the registry does not have. Versions follow cpu.txt there; torch
+is held to that version, without a hash, as any build of it will do where there is none yet.
 """
 
 from __future__ import annotations
@@ -13,10 +14,13 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parents[1]))
 
+from as_of import OPTIONS  # noqa: E402
+
 from fsd.runtime.packages.installed import Found, provider  # noqa: E402
 from fsd.runtime.packages.profiles import PROFILES, Profile  # noqa: E402
 from fsd.runtime.packages.requirements import in_range, normal  # noqa: E402
 from fsd.runtime.packages.resolve import resolved  # noqa: E402
+from fsd.runtime.packages.uv import WANTED  # noqa: E402
 
 PLATFORMS = {"cpu": ("3.11", "3.13"), "colab": ("3.12", "3.13")}
 LINUX = "x86_64-manylinux_2_35"
@@ -43,9 +47,11 @@ def lock(profile: Profile, platform: str, python: str) -> str:
     if platform == "cpu":
         same = PIN.findall((HERE / "cpu.txt").read_text(encoding="utf-8"))
         pins = [f"{name}=={version}" for name, version in same if normal(name) not in there]
-    options = ["--python-version", python, "--python-platform", LINUX]
-    packages = resolved([*wanted, "uv>=0.5"], there, old, pins, options)
+    options = [*OPTIONS, "--python-version", python, "--python-platform", LINUX]
+    packages = resolved([*wanted, WANTED], there, old, pins, options)
     head = f"# Made by wheels/locks/make.py: what {profile.name} needs beyond {platform}-{python}.in on Linux x86_64.\n"
+    if platform == "cpu":
+        head += "".join(f"{name}=={one.version.partition('+')[0]}\n" for name, one in there.items())
     return head + "".join(
         f"{package['name']}=={package['version']}"
         + "".join(

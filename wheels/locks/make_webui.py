@@ -16,6 +16,8 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from as_of import OPTIONS
+
 HERE = Path(__file__).parent
 LOCKS = HERE.parents[1] / "fsd/webui/locks"
 PYTHONS = ("3.10", "3.11")
@@ -33,7 +35,7 @@ def lock(wanted: str, python: str) -> str:
         given.write_text(wanted)
         overrides.write_text("".join(f"{name} ; python_version < '3'\n" for name in ONE_CV2))
         command = [
-            "uv", "pip", "compile", "--quiet", "--no-config", "--format", "pylock.toml", "--python-version", python,
+            "uv", "pip", "compile", "--quiet", "--no-config", *OPTIONS, "--format", "pylock.toml", "--python-version", python,
             "--python-platform", PLATFORM, "--override", str(overrides), "--output-file", str(made), str(given),
         ]  # fmt: skip
         subprocess.run(command, check=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,9 +50,19 @@ def this_image(torch: str | None) -> Image:
     return Image("other", "a machine of your own", "", system)
 
 
+def typed(command: str) -> str:
+    """A command as it is typed on this machine: in a notebook's cell it begins with a "!"."""
+    notebook = colab.in_colab() or "ipykernel" in sys.modules or "KAGGLE_KERNEL_RUN_TYPE" in os.environ
+    return f"{'!' * notebook}{command}"
+
+
 def _like(python: str, torch: str) -> str:
-    found = ".".join(python.split(".")[:2]), torch.partition("+")[0]
-    return next((name for name, versions in RECORDED.items() if versions == found), "")
+    """The recorded runtime with these versions; where torch is missing, the only one with this Python."""
+    release, built = ".".join(python.split(".")[:2]), torch.partition("+")[0]
+    names = [
+        name for name, versions in RECORDED.items() if versions in ((release, built), (release, torch or versions[1]))
+    ]
+    return names[0] if len(names) == 1 else ""
 
 
 def _distribution() -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from fsd.errors import MachineError
-from fsd.runtime import colab
 from fsd.runtime.doctor.finding import BOTH, TRAINING, WEB_UI, Findings
+from fsd.runtime.doctor.image import typed
 from fsd.runtime.packages.requirements import parsed
 from fsd.runtime.wheels import SetupPlan, plan_setup
 
@@ -23,6 +23,7 @@ _SHOWN = ("torch", "diffusers", "transformers", "accelerate", "safetensors", "hu
 def look_at_packages(section: Findings) -> None:
     """Add each job's packages: how many are as they should be, which are not, and the versions that matter most."""
     told: set[str] = set()
+    listed: list[str] = []
     for job, profile in JOBS.items():
         try:
             plan = plan_setup(profile)
@@ -32,7 +33,6 @@ def look_at_packages(section: Findings) -> None:
         if job == TRAINING:
             versions = [f"{name} {plan.found[name].version}" for name in _SHOWN if name in plan.found]
             section.say("versions", _in_lines(versions, 3) or "none of those that matter is installed")
-        missing = ", ".join(plan.missing)
         total = len(plan.profile.requirements)
         section.figures[profile] = {
             "requirements": list(plan.profile.requirements),
@@ -41,8 +41,11 @@ def look_at_packages(section: Findings) -> None:
             "to_install": list(plan.missing),
         }
         section.say(profile, f"{len(plan.reused)} of {total} packages are as they should be")
+        new = [line for line in plan.missing if line not in listed]
+        more = f"those and {', '.join(new)}" if listed and new else ", ".join(new) or "those"
         if plan.missing:
-            section.say("", f"fsd setup {profile} would install {missing}")
+            section.say("", f"fsd setup {profile} would install {more}")
+        listed += new
         _add_problems(section, plan, job, told)
 
 
@@ -51,7 +54,7 @@ def _add_problems(section: Findings, plan: SetupPlan, job: str, told: set[str]) 
     new = [line for line in plan.missing if line not in told]
     told |= set(new)
     jobs = BOTH if job == TRAINING else (job,)
-    step = f"fsd setup {plan.profile.name}{' (in a notebook: the first cell)' if colab.in_colab() else ''}"
+    step = typed(f"fsd setup {plan.profile.name}")
     stops = [line for line in new if _name(line) not in OPTIONAL]
     absent = [_name(line) for line in stops if _name(line) not in plan.outdated]
     if absent:

@@ -9,12 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fsd.errors import MachineError
+from fsd.runtime import machine, report
 from fsd.runtime.packages import uv
 from fsd.runtime.packages.installed import Found, provider
 from fsd.runtime.packages.locks import check_against, lock_for
-from fsd.runtime.packages.profiles import Profile
+from fsd.runtime.packages.profiles import OPTIONAL, Profile
+from fsd.runtime.packages.requirements import parsed
 from fsd.runtime.packages.resolve import Wheel, resolve
 from fsd.runtime.packages.uv import UvFailed
+
+_TOOLS = ("pip", "setuptools", "wheel")
+"""What an environment begins with, however old: nothing here depends on its version."""
 
 
 @dataclass(frozen=True)
@@ -31,21 +36,42 @@ class SetupPlan:
 def choose(plan: SetupPlan, wheels: Path | None = None) -> list[Wheel]:
     """The wheels to install. wheels: a folder to choose from instead of the registry.
 
-    What the machine has of a profile's own requirements, in range, stays in any case; all else that is there stays
-    unless nothing can be found that fits it. MachineError with the resolver's reason when nothing fits this machine.
+    What the machine has of a profile's own requirements, in range, stays in any case; all else that is there, and what an
+    earlier setup brought, stays unless nothing can be found that fits it. MachineError with the resolver's reason when
+    nothing fits this machine.
     """
-    wanted, outdated = _wanted(plan), _names(plan.outdated, plan)
+    wanted, outdated = _wanted(plan), {*_names(plan.outdated, plan), *_TOOLS}
     lock = {} if wheels else lock_for(plan.profile.name)
     pins = [f"{name}=={version}" for name, (version, _) in lock.items() if provider(name, plan.found) is None]
-    loose = set(plan.found) - _names(plan.reused, plan)
+    reused = _names(plan.reused, plan)
+    loose = {name for name, one in plan.found.items() if one.overlay or name not in reused}
+    needed = [line for line in wanted if not _is_optional(line)]
     ways: list[Callable[[], list[Wheel]]] = [
         lambda: resolve(wanted, plan.found, outdated, pins=pins, wheels=wheels),
         lambda: resolve(wanted, plan.found, outdated, wheels=wheels),
         lambda: resolve(wanted, plan.found, loose, wheels=wheels),
+        lambda: resolve(needed, plan.found, loose, wheels=wheels),
     ]
     chosen = _first(ways[0 if pins else 1 :], plan)
     check_against(lock, chosen)
+    _say_what_to_know(plan, chosen)
     return chosen
+
+
+def _is_optional(line: str) -> bool:
+    need = parsed(line)
+    return need is not None and need.name in OPTIONAL
+
+
+def _say_what_to_know(plan: SetupPlan, chosen: list[Wheel]) -> None:
+    """Say what is left out, and that CUDA comes to a machine that has no use for it."""
+    sizes = {wheel.name: wheel.size_bytes for wheel in chosen}
+    for need in plan.profile.parsed():
+        if need.name in OPTIONAL and need.line() in plan.missing and need.name not in sizes:
+            report.say(f"{need.line()} has no build that fits this machine: it is left out")
+    if "torch" in sizes and any(name.startswith("nvidia-") for name in sizes) and not machine.gpu():
+        what = f"no GPU here, and torch comes with CUDA, {report.human_bytes(sum(sizes.values()))} in all"
+        report.say(f"{what}: with UV_TORCH_BACKEND=cpu set, PyTorch's smaller CPU build is taken")
 
 
 def _wanted(plan: SetupPlan) -> list[str]:
@@ -54,7 +80,8 @@ def _wanted(plan: SetupPlan) -> list[str]:
     for need in plan.profile.parsed():
         there = provider(need.name, plan.found) if need.name in plan.reused else None
         lines.append(f"{there.name if there else need.name}{need.range}")
-    if not shutil.which("uv"):
+    machines = shutil.which("uv")
+    if not (machines and uv.is_recent([machines])):
         lines.append(uv.WANTED)  # for the next session, which may have nothing but a wheelhouse
     return list(dict.fromkeys([*lines, *plan.missing]))
 

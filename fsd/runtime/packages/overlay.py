@@ -19,7 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from fsd.errors import MachineError
-from fsd.runtime import colab
+from fsd.runtime import colab, report
 
 _MACHINE_PTH = "fsd_machine.pth"
 
@@ -68,9 +68,16 @@ def make() -> None:
 
 @contextmanager
 def changing() -> Iterator[None]:
-    """While inside, and for good if it ends in an error or is killed, nobody uses the overlay: the next setup makes it anew."""
+    """While inside, and for good if it is killed there, nobody uses the overlay: the next setup makes it anew.
+
+    An error deletes it: half an installation is of no use, and takes space.
+    """
     _unfinished().touch()
-    yield
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(folder(), ignore_errors=True)
+        raise
     _unfinished().unlink()
 
 
@@ -108,9 +115,14 @@ def child_paths() -> list[str]:
 
 def find_uv() -> list[str]:
     """The command that runs uv: the machine's program, the overlay's, or this Python's module; [] without one."""
-    if program := shutil.which("uv") or shutil.which("uv", path=str(python().parent)):
-        return [program]
-    return [sys.executable, "-P", "-m", "uv"] if find_spec("uv") else []
+    return next(iter(every_uv()), [])
+
+
+def every_uv() -> list[list[str]]:
+    """Every command that runs a uv, in the order in which they are tried."""
+    programs = [shutil.which("uv"), shutil.which("uv", path=str(python().parent))]
+    module = [[sys.executable, "-P", "-m", "uv"]] if find_spec("uv") else []
+    return [*([program] for program in programs if program), *module]
 
 
 def _unfinished() -> Path:
@@ -119,9 +131,12 @@ def _unfinished() -> Path:
 
 
 @contextmanager
-def alone() -> Iterator[None]:
-    """Hold the overlay's lock; MachineError if another process holds it or the folder cannot be written."""
-    path = folder().with_suffix(".lock")
+def alone() -> Iterator[Path]:
+    """Hold the overlay's lock, and yield an empty folder on its disk that goes afterwards.
+
+    MachineError if another process holds it or the folder cannot be written.
+    """
+    path, work = folder().with_suffix(".lock"), folder().with_suffix(".work")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = path.open("w")
@@ -134,4 +149,18 @@ def alone() -> Iterator[None]:
         except BlockingIOError as fault:
             what = f"another process is installing into {folder()}"
             raise MachineError(what, "wait until it is done") from fault
-        yield
+        try:
+            shutil.rmtree(work, ignore_errors=True)  # of a process that was killed
+            work.mkdir()
+            yield work
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+
+def need_room(size_bytes: int) -> None:
+    """Nothing, or MachineError when the overlay's disk has less free than so much."""
+    free = shutil.disk_usage(folder().parent).free
+    if free < size_bytes:
+        what = f"the packages need {report.human_bytes(size_bytes)} in {folder().parent}, where"
+        what += f" {report.human_bytes(free)} are free"
+        raise MachineError(what, "free space there, or set FSD_OVERLAY to a folder on a larger disk")

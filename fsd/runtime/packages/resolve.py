@@ -1,12 +1,15 @@
 """Which wheels are missing: uv's resolver is told what the machine has, so that nothing there is replaced without need.
 
 Each distribution that is there becomes a wheel of metadata alone, to which a constraint holds the resolver: no request is
-made for it, and what conflicts with it is not chosen.
+made for it, and what conflicts with it is not chosen. Of one that may change the version is an earlier answer, which uv
+prefers.
 """
 
 from __future__ import annotations
 
+import json
 import re
+import sys
 import tempfile
 import tomllib
 import zipfile
@@ -45,11 +48,11 @@ def resolve(
 ) -> list[Wheel]:
     """The wheels that the requirements need beyond what was found, each with its SHA-256; UvFailed when none fit.
 
-    free: distributions whose version may change. pins: NAME==VERSION to hold to. wheels: a folder to take them from
+    free: distributions whose version may change, if it must. pins: NAME==VERSION to hold to. wheels: a folder to take them from
     instead of the registry.
     """
-    source = ["--no-index", "--find-links", str(wheels)] if wheels else []
-    rows = [_wheel(package) for package in resolved(wanted, found, free, pins, source, wheels)]
+    source = ["--python", sys.executable, *(("--no-index", "--find-links", str(wheels)) if wheels else ())]
+    rows = [chosen(package, package["wheels"]) for package in resolved(wanted, found, free, pins, source, wheels)]
     there = {(one.name, one.version) for one in found.values()}
     return [row for row in rows if (row.name, row.version) not in there]
 
@@ -73,16 +76,23 @@ def resolved(
         (folder / "constraints.txt").write_text("".join([*lines, *(f"{pin}\n" for pin in pins)]), encoding="utf-8")
         (folder / "wanted.in").write_text("".join(f"{line}\n" for line in wanted), encoding="utf-8")
         made = folder / "pylock.toml"
+        if free_here := [one for one in found.values() if one.name in loose]:
+            made.write_text(_earlier_answer(free_here), encoding="utf-8")
         command = [
             "pip", "compile", "--quiet", "--no-config", "--only-binary", ":all:", "--format", "pylock.toml", *options,
             "-c", str(folder / "constraints.txt"), "-o", str(made), str(folder / "wanted.in"),
         ]  # fmt: skip
         uv.run("no set of packages fits this machine", command, wheels)
-        packages = tomllib.loads(made.read_text(encoding="utf-8")).get("packages", [])
+        return [package for package in read_pylock(made) if package.get("wheels")]
+
+
+def read_pylock(made: Path) -> list[dict[str, Any]]:
+    """The packages of a pylock.toml, each of their files with a "url": its link, or its path on this machine."""
+    packages = tomllib.loads(made.read_text(encoding="utf-8")).get("packages", [])
     for package in packages:
-        for file in package.get("wheels", ()):  # paths are relative to the file that names them
-            file["url"] = file.get("url") or str((made.parent / file["path"]).resolve())
-    return [package for package in packages if package.get("wheels")]
+        for file in [*package.get("wheels", ()), *([package["sdist"]] if "sdist" in package else ())]:
+            file["url"] = file.get("url") or str((made.parent / file["path"]).resolve())  # relative to the pylock.toml
+    return packages
 
 
 def file_name(file: Mapping[str, Any]) -> str:
@@ -90,11 +100,18 @@ def file_name(file: Mapping[str, Any]) -> str:
     return unquote(urlsplit(file["url"]).path.rpartition("/")[2])
 
 
-def _wheel(package: dict[str, Any]) -> Wheel:
-    """One of a package's wheels, all of which fit: one that was built for a kind of machine before one for any."""
-    file = min(package["wheels"], key=lambda file: file_name(file).endswith("-any.whl"))
+def chosen(package: Mapping[str, Any], files: Iterable[Mapping[str, Any]]) -> Wheel:
+    """One of a package's files, all of which fit: a wheel for a kind of machine before one for any, that before a source."""
+    rank = ("-any.whl", ".zip", ".gz")
+    file = min(files, key=lambda file: next((at for at, end in enumerate(rank, 1) if file_name(file).endswith(end)), 0))
     size_bytes, sum_ = int(file.get("size") or 0), file["hashes"]["sha256"]
     return Wheel(normal(package["name"]), package["version"], file_name(file), file["url"], size_bytes, sum_)
+
+
+def _earlier_answer(packages: Iterable[Found]) -> str:
+    """Versions as uv's own answer would name them."""
+    rows = (f"[[packages]]\nname = {json.dumps(one.name)}\nversion = {json.dumps(one.version)}\n" for one in packages)
+    return "".join(['lock-version = "1.0"\ncreated-by = "fsd"\n', *rows])
 
 
 def _stub(folder: Path, one: Found, found: Mapping[str, Found]) -> Path:

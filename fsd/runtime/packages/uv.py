@@ -7,18 +7,28 @@ import re
 import stat
 import subprocess
 import sys
+import threading
 import zipfile
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
 from fsd.errors import MachineError
-from fsd.runtime import report
+from fsd.runtime import report, secrets
 from fsd.runtime.packages import overlay
+from fsd.runtime.packages.requirements import in_range
+from fsd.runtime.process import STOP_WITH_PARENT
 
-WANTED = "uv>=0.5"
+_RANGE = ">=0.7"
+"""What writes locks of the form that is read here."""
+WANTED = f"uv{_RANGE}"
 _LIMIT_S = 1800.0
-_KEPT = re.compile(r"^UV_(CACHE_DIR|.*INDEX.*|HTTP.*|SYSTEM_CERTS|NATIVE_TLS|OFFLINE|FIND_LINKS|CONCURRENT.*)$")
+_KEPT = re.compile(
+    r"UV_(CACHE_DIR|TORCH_BACKEND|.*INDEX.*|HTTP.*|SYSTEM_CERTS|NATIVE_TLS|OFFLINE|FIND_LINKS|CONCURRENT.*)"
+    r"|PIP_(EXTRA_)?INDEX_URL|(?i:(https?|all|no)_proxy)"
+)
 _FOREIGN = re.compile(r"^(UV_.+|PYTHON(PATH|HOME|STARTUP|USERBASE)|VIRTUAL_ENV|CONDA_.+)$")
+_FULL = "No space left on device"
 _USER = re.compile(r"(?<=//)[^/@\s]+@")
 
 
@@ -26,53 +36,105 @@ class UvFailed(MachineError):
     """uv ended with an error. why: its explanation in one line."""
 
     def __init__(self, what: str, why: str) -> None:
-        super().__init__(f"{what}: {why}", "check the network and run it again; fsd doctor shows what this machine is")
+        space = "free space on that disk, or set FSD_OVERLAY to a folder on a larger one"
+        network = "check the network and run it again; fsd doctor shows what this machine is"
+        super().__init__(f"{what}: {why}", space if _FULL in why else network)
         self.why = why
 
 
 def need_uv(wheels: Path | None = None) -> list[str]:
     """The command that runs uv; where there is none, it comes from a folder of wheels, else by pip, into the overlay."""
-    if found := overlay.find_uv():
+    if found := _recent():
         return found
     here = sorted(wheels.glob("uv-*.whl")) if wheels else []
     if here:
         _unpack_program(here[-1])
     else:
-        report.say("uv is not here: pip brings it")
+        report.say(f"{WANTED} is not here: pip brings it")
         _by_pip()
-    if found := overlay.find_uv():
+    if found := _recent():
         return found
-    raise MachineError("uv is neither here nor could pip bring it", "install uv, then run setup again")
+    raise MachineError(f"{WANTED} is neither here nor could pip bring it", "install it, then run setup again")
 
 
-def run(what: str, arguments: list[str], wheels: Path | None = None) -> str:
-    """Run `uv ARGUMENTS` and return its standard output; UvFailed with its explanation when it fails."""
+def run(
+    what: str,
+    arguments: list[str],
+    wheels: Path | None = None,
+    heard: Callable[[str], None] = lambda line: None,
+    limit_s: float = _LIMIT_S,
+) -> str:
+    """Run `uv ARGUMENTS` and return what it said, telling `heard` each line at once; UvFailed with its explanation if it fails.
+
+    wheels: a folder that uv itself may be taken from.
+    """
+    command, lines = [*need_uv(wheels), *arguments], []
     try:
-        ended = subprocess.run(
-            [*need_uv(wheels), *arguments], env=_environment(), stdin=subprocess.DEVNULL, capture_output=True,
-            text=True, errors="replace", timeout=_LIMIT_S,
+        child = subprocess.Popen(
+            command, env=_environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True, errors="replace", preexec_fn=STOP_WITH_PARENT,
         )  # fmt: skip
-    except subprocess.TimeoutExpired:
-        raise UvFailed(what, f"not done after {_LIMIT_S:.0f} s") from None
     except OSError as fault:
         raise UvFailed(what, f"uv cannot be run: {fault.strerror}") from fault
-    if ended.returncode != 0:
-        raise UvFailed(what, _why(ended.stderr))
-    return ended.stdout
+    late = threading.Timer(limit_s, child.kill)
+    late.start()
+    try:
+        for line in child.stdout or ():
+            lines.append(line)
+            heard(line)
+        child.wait()
+        in_time = late.is_alive()
+    finally:  # Ctrl-C comes here too
+        late.cancel()
+        child.kill()
+        child.wait()
+    if not in_time:
+        raise UvFailed(what, f"not done after {limit_s:.0f} s")
+    if child.returncode != 0:
+        raise UvFailed(what, _why("".join(lines)))
+    return "".join(lines)
+
+
+def is_recent(command: list[str]) -> bool:
+    """Whether a command runs, and is a uv that can do what is asked of it here."""
+    try:
+        ended = subprocess.run(
+            [*command, "--version"], env=_environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True
+        )
+    except OSError:  # no program, or one for another processor
+        return False
+    found = re.match(r"uv (\d[\w.]*)", ended.stdout)
+    return bool(found and in_range(found[1], _RANGE))
+
+
+def _recent() -> list[str]:
+    return next((command for command in overlay.every_uv() if is_recent(command)), [])
+
+
+def settings() -> dict[str, str]:
+    """The variables that say to uv where packages come from, and how."""
+    return {name: value for name, value in os.environ.items() if _KEPT.match(name)}
 
 
 def _environment() -> dict[str, str]:
-    """This process's variables without what a runtime's image or another environment sets for its own uv and Python."""
-    return {name: value for name, value in os.environ.items() if _KEPT.match(name) or not _FOREIGN.match(name)}
+    """This process's variables without what a runtime's image or another environment sets for its own uv and Python.
+
+    Of secrets only logins of proxies and indexes, which uv and pip read from nowhere else. What uv keeps for later goes to
+    the overlay's disk, where that was chosen.
+    """
+    ours = secrets.without(os.environ)
+    kept = {name: value for name, value in os.environ.items() if _KEPT.fullmatch(name)}
+    own = {"UV_CACHE_DIR": str(overlay.folder().parent / "uv")} if os.environ.get("FSD_OVERLAY") else {}
+    return own | {name: value for name, value in ours.items() if not _FOREIGN.match(name)} | kept
 
 
 def _why(said: str) -> str:
     """uv's explanation in one line, without its frame and without what stands before an @ in an address."""
     text = re.sub(r"[│╰─▶├×]+", " ", re.sub(r"\x1b\[[\d;]*m", "", said))
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("warning")]
-    start = next((at for at, line in enumerate(lines) if line.startswith(("cause", "Because"))), None)
-    chosen = lines[start:] if start is not None else lines[-3:]
-    line = re.sub(r"\s+", " ", " ".join(chosen)).removeprefix("cause: ")
+    starts = [at for head in ("cause", "Because", "error") for at, line in enumerate(lines) if line.startswith(head)]
+    chosen = lines[starts[0] :] if starts else lines[-3:]
+    line = re.sub(r"\s+", " ", " ".join(chosen)).removeprefix("cause: ").removeprefix("error: ")
     return _USER.sub("", line)[:600] or "it said nothing"
 
 
@@ -80,7 +142,9 @@ def _by_pip() -> None:
     if not find_spec("pip"):
         raise MachineError("this Python has neither uv nor pip", "install uv, then run setup again")
     command = [sys.executable, "-m", "pip", "--python", str(overlay.python()), "install", "--quiet", WANTED]
-    ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
+    ended = subprocess.run(
+        command, env=_environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace"
+    )
     if ended.returncode != 0:
         said = [line for line in ended.stderr.splitlines() if line.startswith("ERROR")] or ["it did not say why"]
         raise MachineError(f"pip cannot bring uv: {_USER.sub('', said[-1])}", "check the network and run setup again")

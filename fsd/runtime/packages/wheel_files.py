@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import threading
 import time
@@ -15,7 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from fsd.errors import DownloadError
+from fsd.errors import DownloadError, MachineError
 from fsd.runtime import report
 from fsd.runtime.packages.resolve import Wheel
 
@@ -25,24 +26,37 @@ _TIMEOUT_S = 60
 _PIECE = 1 << 20
 
 
+class _Stopped(Exception):
+    """Another wheel failed, or Ctrl-C came."""
+
+
 def fetch_wheels(wheels: Sequence[Wheel], folder: Path) -> list[Wheel]:
-    """The wheels as files in a folder; DownloadError that names the first that cannot be had or is not what it must be."""
+    """The wheels as files in a folder; DownloadError that names the first that cannot be had or is not what it must be.
+
+    MachineError when the disk is full. Whatever ends it, Ctrl-C too, ends all at once.
+    """
     total = sum(wheel.size_bytes for wheel in wheels)
-    turn = threading.Lock()
-    with _bar(total) as bar, ThreadPoolExecutor(_AT_ONCE) as pool:
+    turn, stopped = threading.Lock(), threading.Event()
+    with bar_of_bytes(total) as bar, ThreadPoolExecutor(_AT_ONCE) as pool:
 
         def moved(size_bytes: int) -> None:
+            if stopped.is_set():
+                raise _Stopped
             with turn:
                 bar.update(size_bytes)
 
-        return list(pool.map(lambda wheel: _fetched(wheel, folder, moved), wheels))
+        try:
+            return list(pool.map(lambda wheel: _fetched(wheel, folder, moved), wheels))
+        except BaseException:
+            stopped.set()
+            raise
 
 
-def _bar(total: int) -> Any:
+def bar_of_bytes(total: int) -> Any:
     """A bar of bytes; where tqdm itself is still to come, something that takes its calls."""
     try:
         return report.progress("packages", total or None, unit="B")
-    except ModuleNotFoundError:
+    except MachineError:
         return nullcontext(SimpleNamespace(update=lambda size_bytes: None))
 
 
@@ -55,6 +69,9 @@ def _fetched(wheel: Wheel, folder: Path, moved: Callable[[int], None]) -> Wheel:
             break
         except (OSError, HTTPException) as fault:
             path.unlink(missing_ok=True)
+            if isinstance(fault, OSError) and fault.errno == errno.ENOSPC:
+                what = f"{wheel.file} has no room: the disk of {folder} is full"
+                raise MachineError(what, "free space there, and run it again") from None
             if turn == _TRIES or not wheel.where.startswith("http"):
                 why = getattr(fault, "reason", None) or type(fault).__name__
                 raise DownloadError(

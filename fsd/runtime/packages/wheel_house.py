@@ -1,4 +1,7 @@
-"""A wheelhouse: all wheels of a profile in one zip that is not compressed, with a manifest of sizes and SHA-256s."""
+"""A wheelhouse: all wheels of a profile in one zip that is not compressed, with a manifest of sizes and SHA-256s.
+
+That of a web UI holds what its wheels are not enough for, too: sources that are built, and packs of its repositories.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from fsd.errors import DownloadError
+from fsd.errors import DownloadError, MachineError
 from fsd.runtime import files
 from fsd.runtime.packages.resolve import Wheel
 
 _FORMAT = 1
 _MANIFEST = "manifest.json"
+_SUFFIXES = (".whl", ".tar.gz", ".zip", ".pack")
 _PIECE = 1 << 20
 
 
@@ -25,25 +29,29 @@ class Damaged(DownloadError):
     """A wheelhouse that cannot be used: the message says why."""
 
 
-def path_in(root: Path, profile: str) -> Path:
-    """Where the wheelhouse of a profile lies for this Python and kind of machine; root: the folder of all sessions."""
-    kind = f"{sys.implementation.cache_tag}-{platform.system().lower()}-{platform.machine()}"
+def path_in(root: Path, profile: str, python: str = f"{sys.version_info.major}.{sys.version_info.minor}") -> Path:
+    """Where the wheelhouse of a profile lies for a Python and this kind of machine; root: the folder of all sessions."""
+    kind = f"python{python}-{platform.system().lower()}-{platform.machine()}"
     return root / "Fast-Dreambooth" / "wheelhouse" / f"{profile}-{kind}.zip"
 
 
 def pack(path: Path, profile: str, wheels: Iterable[Wheel]) -> int:
     """Write the wheels, which must be files here, into one file, and read it back before it takes its name; its bytes.
 
-    Damaged when what is read back is not what was written.
+    Damaged when what is read back is not what was written, MachineError when it cannot be written.
     """
     rows = sorted(wheels, key=lambda wheel: wheel.name)
-    with files.replacing(path) as temporary:
-        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
-            archive.writestr(_MANIFEST, json.dumps(_manifest(profile, rows), indent=1))
-            for row in rows:
-                archive.write(row.where, row.file)
-        unpack(temporary, None)
-    return path.stat().st_size
+    try:
+        with files.replacing(path) as temporary:
+            with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+                archive.writestr(_MANIFEST, json.dumps(_manifest(profile, rows), indent=1))
+                for row in rows:
+                    archive.write(row.where, row.file)
+            unpack(temporary, None)
+        return path.stat().st_size
+    except OSError as fault:
+        what = f"all is installed, but the wheelhouse {path} cannot be written: {fault.strerror or fault}"
+        raise MachineError(what, "free space there, or go on without a wheelhouse") from fault
 
 
 def unpack(path: Path, folder: Path | None) -> list[Wheel]:
@@ -75,8 +83,8 @@ def _rows(archive: zipfile.ZipFile) -> list[Wheel]:
         raise ValueError(f"format {manifest['format']} is not known to this fsd")
     rows = [Wheel(where="", **row) for row in manifest["wheels"]]
     for row in rows:
-        if Path(row.file).name != row.file or not row.file.endswith(".whl"):
-            raise ValueError(f"{row.file!r} is no wheel's name")
+        if Path(row.file).name != row.file or not row.file.endswith(_SUFFIXES):
+            raise ValueError(f"{row.file!r} is not the name of a file for a wheelhouse")
     return rows
 
 

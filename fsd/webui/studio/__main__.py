@@ -18,6 +18,7 @@ from typing import Any
 
 from fsd.errors import FsdError, MachineError
 from fsd.runtime import report
+from fsd.runtime.handover import take
 from fsd.webui.engine import Engine
 
 _UPLOAD_MB = 64
@@ -27,6 +28,7 @@ _GOODBYE_S = 2
 def main(arguments: list[str] | None = None) -> int:
     """Serve until SIGTERM or Ctrl-C; the exit status."""
     started = time.monotonic()
+    take()
     parser = argparse.ArgumentParser(prog="fsd.webui.studio")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--root", type=Path, required=True)

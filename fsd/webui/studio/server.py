@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from fsd.runtime.handover import held
 from fsd.runtime.process import child_environment, python_module
 from fsd.webui.logs import Fatal, Phase
 from fsd.webui.server import Server
@@ -49,4 +50,5 @@ def studio_server(root: Path, port: int, model: str = "") -> Server:
         FATAL,
         "/internal/ping",
         root,
+        held(),
     )

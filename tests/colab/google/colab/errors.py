@@ -11,3 +11,7 @@ class AuthorizationError(Error):
 
 class RuntimeManagementError(Error):
     """Runtime-management-related failures."""
+
+
+class WidgetException(Exception):
+    """colab.widgets failures."""

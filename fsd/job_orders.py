@@ -1,0 +1,79 @@
+"""What a job file of `fsd run` may say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from fsd.recipe import Recipe
+
+STAGES = ("text_encoder", "unet", "save_ckpt", "generate", "score")
+"""What a job may do after its photos are in, in the only order that makes sense."""
+_DEFAULT_STAGES = ("text_encoder", "unet", "save_ckpt")
+
+
+@dataclass(frozen=True)
+class CaptionOrder:
+    """As for the verb caption-photos."""
+
+    mode: Literal["keep", "template", "file name"] = "keep"
+    template: str = ""
+
+
+@dataclass(frozen=True)
+class CkptOrder:
+    """As for the verb save-ckpt."""
+
+    format: Literal["safetensors", "ckpt"] = "safetensors"
+    dtype: Literal["fp16", "fp32"] = "fp16"
+
+
+@dataclass(frozen=True)
+class PictureOrder:
+    """As for the verb generate."""
+
+    prompts: tuple[str, ...] = ()
+    negative: str = ""
+    images: int = 1
+    seed: int = 0
+    steps: int | None = None
+    guidance: float | None = None
+
+
+@dataclass(frozen=True)
+class JobFile:
+    """A whole job. Paths are as seen from the file's folder. settings: of the recipe, nested or with dots in the names.
+
+    photos: a folder, a file or a zip; "" uses those that the session has. base_model: "" for the session's own, else sd15.
+    stages: of STAGES. root: as for open-session. fork: go on from checkpoints although settings have changed since.
+    """
+
+    session: str
+    photos: str = ""
+    base_model: str = ""
+    family: str = ""
+    resolution_px: int = 0
+    root: str = ""
+    identifier: str = ""
+    class_word: str = ""
+    hold_out: int = 0
+    captions: CaptionOrder = field(default_factory=CaptionOrder)
+    settings: dict = field(default_factory=dict)
+    stages: tuple[str, ...] = _DEFAULT_STAGES
+    ckpt: CkptOrder = field(default_factory=CkptOrder)
+    pictures: PictureOrder = field(default_factory=PictureOrder)
+    fork: bool = False
+
+
+def recipe_with(job: JobFile, recipe: Recipe) -> Recipe:
+    """The recipe with the job's words and settings."""
+    words = {"identifier": job.identifier or recipe.identifier, "class_word": job.class_word or recipe.class_word}
+    return recipe.changed(**words, **flat(job.settings))
+
+
+def flat(settings: dict[str, Any], where: str = "") -> dict[str, Any]:
+    """Nested settings with dots in their names, so that what is not named keeps its value."""
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        found |= flat(value, f"{where}{name}.") if isinstance(value, dict) else {where + name: value}
+    return found

@@ -1,0 +1,72 @@
+"""Where sessions are kept, as the doctor looks at it: Drive, FSD_HOME or the current folder. Nothing is mounted or written."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+from fsd.runtime import colab, drive
+from fsd.runtime.doctor.bounded import in_time
+from fsd.runtime.doctor.finding import BOTH, Findings
+from fsd.runtime.report import human_bytes
+
+_DRIVE_FULL_BYTES = 500_000_000
+_DRIVE_ROOMY_BYTES = 6_000_000_000
+"""A full-size checkpoint, another while it is replaced, and the CKPT; optimizer states come on top."""
+_MOUNT = "run the cell 'Open session': it mounts Drive"
+
+
+def look_at_sessions(found: Findings) -> None:
+    """Add where sessions are kept; on Drive its state and its free space."""
+    chosen = os.environ.get("FSD_HOME")
+    if colab.in_colab() if not chosen else drive.on_drive(Path(chosen)):
+        _look_at_drive(found)
+        return
+    place = "FSD_HOME" if chosen else "the current folder"
+    lost = colab.in_colab()
+    found.say("sessions", f"in {place}, not on Google Drive{': LOST when Colab ends this runtime' if lost else ''}")
+    found.figures["drive"] = {"state": "not used"}
+    if not in_time(lambda: _writable(Path(chosen or os.curdir))):
+        found.problem(f"nothing can be written into {place}", "name a folder of your own in FSD_HOME", *BOTH)
+
+
+def _look_at_drive(found: Findings) -> None:
+    state, free = in_time(_drive_state) or ("it does not answer", None)
+    found.figures["drive"] = {"state": state, "free_bytes": free}
+    found.say("Drive", state if free is None else f"{state}, {human_bytes(free)} free")
+    if state == "mounted":
+        if free is not None:
+            _look_at_room(found, free)
+    elif state == "not mounted":
+        found.problem("Google Drive is not mounted", _MOUNT)
+    elif state == "read-only":
+        found.problem("Google Drive is mounted, but nothing can be written to it", f"{_MOUNT} again", *BOTH)
+    else:
+        step = f"{_MOUNT} again; if that hangs: Runtime > Restart session, and that cell again"
+        found.problem(f"Google Drive is dead: {state}", step, *BOTH)
+
+
+def _look_at_room(found: Findings, free: int) -> None:
+    step = "make room on Drive and empty its bin, which counts too; the cell 'Free Drive space' deletes what can be made again"
+    if free < _DRIVE_FULL_BYTES:
+        found.problem(f"Google Drive is full: {human_bytes(free)} free", step, *BOTH)
+    elif free < _DRIVE_ROOMY_BYTES:
+        least = human_bytes(_DRIVE_ROOMY_BYTES)
+        found.problem(f"Google Drive is nearly full: {human_bytes(free)} free, a full-size model takes {least}", step)
+
+
+def _drive_state() -> tuple[str, int | None]:
+    """(state, free bytes)."""
+    folder = colab.MOUNT_POINT / drive.MY_DRIVE
+    found = drive.state(folder)
+    with suppress(OSError):
+        return found, shutil.disk_usage(folder).free if found in ("mounted", "read-only") else None
+    return found, None
+
+
+def _writable(folder: Path) -> bool:
+    """Whether the folder, or the nearest above it that exists, can be written; what is missing is made when it is needed."""
+    there = next((one for one in (folder, *folder.parents) if one.exists()), folder)
+    return there.is_dir() and os.access(there, os.W_OK)
