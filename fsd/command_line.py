@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
-from fsd import __version__, demo, job_file, models, pictures, pipeline, serving, sharing, upkeep
+from fsd import __version__, demo, job_file, models, pictures, pipeline, planning, serving, sharing, upkeep
 from fsd.data.session import Session
 from fsd.errors import FsdError, meant
 
-MODULES = (pipeline, pictures, demo, job_file, upkeep, sharing, models, serving)
+MODULES = (pipeline, pictures, planning, demo, job_file, upkeep, sharing, models, serving)
 """Where the verbs are, in the order in which help lists them: the line of work first."""
 
 

@@ -10,7 +10,7 @@ from fsd.data.session import Session
 from fsd.errors import SessionError, WeightsError
 from fsd.families import FAMILIES, family_from, get_family
 from fsd.families.family import ModelFamily
-from fsd.families.rules import need_web_ui
+from fsd.families.rules import can_train, default_method, need_web_ui
 from fsd.recipe import Recipe
 from fsd.runtime import colab, drive
 from fsd.weights import checkpoint
@@ -79,7 +79,9 @@ def recipe_for(
         need_web_ui(family, web_ui)
     px = resolution_px or (recipe.resolution_px if recipe.family == family.name else family.native_px)
     force = force or (recipe.force and (recipe.family, recipe.resolution_px) == (family.name, px))
-    return recipe.changed(family=family.name, base_model=base_model, resolution_px=px, force=force).checked()
+    method = recipe.method if can_train(family, recipe.method) else default_method(family)
+    found = recipe.changed(family=family.name, base_model=base_model, resolution_px=px, force=force, method=method)
+    return found.checked()
 
 
 def base_folder(session: Session) -> Path:

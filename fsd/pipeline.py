@@ -21,7 +21,7 @@ from fsd.presets import with_preset_steps
 from fsd.runtime import colab, machine, report, wheels
 from fsd.runtime.packages import wheel_house
 from fsd.runtime.report import Result
-from fsd.stage import save_stage, train_stage
+from fsd.stage import save_lora_stage, save_stage, train_stage
 from fsd.weights import checkpoint
 from fsd.weights.base_model import find_base_model
 
@@ -159,6 +159,31 @@ def train_unet(
         hint = "run train_text_encoder first, or run it with 0 steps"
         raise SessionError(f"the text encoder of session {session.name!r} is not trained yet", hint)
     return train_stage(session, "unet", steps, learning_rate, fork)
+
+
+def train_lora(
+    session: Session,
+    steps: int | None = None,
+    learning_rate: float | None = None,
+    rank: int | None = None,
+    fork: bool = False,
+) -> Result:
+    """Instead of both stages: teach a LoRA your subject, a small file that changes any model of the family.
+
+    steps: how many (default: 100 a photo).
+    learning_rate: default 1e-4.
+    rank: how much it can learn, 1 to 1024 (default: 16).
+    fork: go on from the last checkpoint although the settings have changed since.
+    """
+    return train_stage(session, "lora", steps, learning_rate, fork, rank)
+
+
+def save_lora(session: Session, step: str = "") -> Result:
+    """Write the trained LoRA as one file that web UIs open.
+
+    step: one saved step, such as lora-000500 (default: the newest).
+    """
+    return save_lora_stage(session, step)
 
 
 def save_ckpt(session: Session, format: str = "safetensors", dtype: str = "fp16", step: str = "") -> Result:

@@ -18,7 +18,8 @@ from fsd.settings import FREE, build, type_faults, without_free
 
 STAGES = {"text_encoder": "text encoder", "unet": "UNet", "lora": "LoRA"}
 """All stages, with their names for people."""
-_OF_METHOD = {"full": ("text_encoder", "unet"), "lora": ("lora",)}
+STAGES_OF = {"full": ("text_encoder", "unet"), "lora": ("lora",)}
+"""The stages of each method, in their order."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Recipe:
     @property
     def stages(self) -> tuple[str, ...]:
         """The stages of the method, in their order."""
-        return _OF_METHOD[self.method]
+        return STAGES_OF[self.method]
 
     def prompt(self, template: str = "") -> str:
         """The template (default: `caption_template`) with the identifier and the class word filled in."""

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 from fsd.data.lock import writing
 from fsd.data.session import Session
-from fsd.errors import RecipeError
+from fsd.errors import RecipeError, WeightsError
 from fsd.families import get_family
 from fsd.needs import base_folder, need_photos, need_training
+from fsd.recipe import STAGES_OF
 from fsd.runtime import files, report
 from fsd.runtime.process import run_stage
 from fsd.runtime.report import Result
@@ -18,14 +23,20 @@ from fsd.weights import checkpoint
 from fsd.weights.set_aside import taking_turn
 
 
-def train_stage(session: Session, stage: str, steps: int | None, learning_rate: float | None, fork: bool) -> Result:
+def train_stage(
+    session: Session, stage: str, steps: int | None, learning_rate: float | None, fork: bool, rank: int | None = None
+) -> Result:
     """Train one of `checkpoint.STAGES`, from where it stopped, and say how far it came and where its pictures are.
 
-    steps, learning_rate: kept in the recipe first; None leaves them. A recipe that the stage refuses is as it was before.
+    steps, learning_rate, rank (of a LoRA): kept in the recipe first, with the method that the stage belongs to; None
+    leaves them. A recipe that the stage refuses is as it was before.
     fork: go on from the last checkpoint although the settings have changed since.
     """
     need_photos(session)
-    wanted = {f"{stage}.steps": steps, f"{stage}.learning_rate": learning_rate}
+    method = next(method for method, stages in STAGES_OF.items() if stage in stages)
+    wanted = {
+        "method": method, f"{stage}.steps": steps, f"{stage}.learning_rate": learning_rate, f"{stage}.rank": rank
+    }  # fmt: skip
     before = session.recipe()
     recipe = before.changed(**{name: value for name, value in wanted.items() if value is not None})
     if recipe != before:
@@ -67,22 +78,49 @@ def save_stage(session: Session, format: str, dtype: str, step: str) -> Result:
 
     need_training(session)
     recipe = session.recipe()
+    if recipe.method == "lora":
+        raise WeightsError(f"session {session.name!r} trains a LoRA, not a whole model", "run save_lora")
     model = trained_model(base_folder(session), session.checkpoints, recipe, report.say, step)
     name = f"{session.name}-{step}" if step else session.name
     metadata = {"modelspec.title": session.name, "fsd.recipe": recipe.fingerprint(), MARK: model.mark}
-    with writing(session), taking_turn(session.folder) as spool:
-        files.clear_temporary(session.folder)
-        file_name = f"{name}.{one_of('format', format, 'safetensors', 'ckpt')}"
-        spool.forget(file_name)  # the older one of that name, which it replaces
-        saved = save(
-            model.parts,
-            working(session.folder) / file_name,
-            dtype=one_of("dtype", dtype, "fp16", "fp32"),
-            metadata=metadata,
-            layout=get_family(recipe.family).layout,
-        )
-        spool.add(file_name)
+    file_name = f"{name}.{one_of('format', format, 'safetensors', 'ckpt')}"
+    with _file(session, file_name) as target:
+        dtype = one_of("dtype", dtype, "fp16", "fp32")
+        layout = get_family(recipe.family).layout
+        saved = save(model.parts, target, dtype=dtype, metadata=metadata, layout=layout)
     size = f"{report.human_bytes(saved.size_bytes)}, {saved.tensors} tensors, SHA-256 {saved.sha256}"
     path = session.folder / file_name
     text = f"{path}\n{model.as_text(recipe)}\n{size}"
     return Result(text, ckpt=str(path), size_bytes=saved.size_bytes, tensors=saved.tensors, sha256=saved.sha256)
+
+
+def save_lora_stage(session: Session, step: str) -> Result:
+    """Write the trained LoRA as one file in kohya's form into the session, and say what it is of."""
+    from fsd.weights.lora_file import convert_lora
+    from fsd.weights.model import trained_model
+
+    need_training(session)
+    recipe = session.recipe()
+    model = trained_model(base_folder(session), session.checkpoints, recipe, report.say, step)
+    if not model.lora:
+        raise WeightsError(
+            f"session {session.name!r} has no LoRA at {step or 'its newest step'}", "run train_lora first"
+        )
+    inner = f"{session.loras.name}/{session.name}{f'-{step}' if step else ''}.safetensors"
+    with _file(session, inner) as target:
+        saved = convert_lora(model.lora, target, "kohya", get_family(recipe.family).layout)
+    size = f"{report.human_bytes(saved.size_bytes)}, {saved.layers} layers, rank {recipe.lora.rank}"
+    path = session.folder / inner
+    return Result(f"{path}\n{model.as_text(recipe)}\n{size}", lora=str(path), size_bytes=saved.size_bytes)
+
+
+@contextmanager
+def _file(session: Session, inner: str) -> Iterator[Path]:
+    """Where to write a file of the session, which is brought to Drive when the block ends well."""
+    with writing(session), taking_turn(session.folder) as spool:
+        files.clear_temporary(session.folder)
+        spool.forget(inner)  # the older one of that name, which it replaces
+        target = working(session.folder) / inner
+        files.make_folder(target.parent)
+        yield target
+        spool.add(inner)
