@@ -71,7 +71,7 @@ def save_stage(session: Session, format: str, dtype: str, step: str) -> Result:
     name = f"{session.name}-{step}" if step else session.name
     metadata = {"modelspec.title": session.name, "fsd.recipe": recipe.fingerprint(), MARK: model.mark}
     with writing(session), taking_turn(session.folder) as spool:
-        files.clear_temporary(session.folder)
+        files.clear_temporary(working(session.folder))  # not on Drive, where the spool writes meanwhile
         file_name = f"{name}.{one_of('format', format, 'safetensors', 'ckpt')}"
         spool.forget(file_name)  # the older one of that name, which it replaces
         saved = save(

@@ -6,12 +6,10 @@ not shift them. Nothing of a session is touched before that lock is taken.
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
 import runpy
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -20,7 +18,6 @@ from pathlib import Path
 
 from fsd.data.lock import holder
 from fsd.data.session import Session
-from fsd.runtime.process import python_module
 from fsd.runtime.spool import deliver
 from fsd.runtime.spool.local_first import FSD_LOCAL
 
@@ -89,7 +86,7 @@ class Training:
     def reaches(self, moment_s: float) -> bool:
         """Wait until it has used so much CPU time; False when it ended before."""
         while self._runs():
-            if self.used_s() >= moment_s:
+            if self._pid and self.used_s() >= moment_s:
                 return True
             time.sleep(_LOOK_S)
         return False
@@ -126,45 +123,6 @@ class Training:
             return time.clock_gettime((~self._pid << 3) | 2)  # a process's clock, as clock_getcpuclockid(3) makes it
         except OSError:
             return 0.0
-
-
-class Verb(Training):
-    """The whole of `fsd train-unet` in cold processes; killed, it dies with the process that trains, as on a lost machine."""
-
-    def _start(self, session: Session, stage: str) -> None:
-        become_parent_of_orphans = 36
-        ctypes.CDLL(None).prctl(become_parent_of_orphans, 1)
-        verb = python_module("fsd", f"train-{stage.replace('_', '-')}", session.name)
-        command = [*verb, "--root", str(session.folder.parents[2])]
-        with self._output.open("wb") as output:
-            self._process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
-
-    def kill(self) -> bool:
-        """Kill both; whether it was that of which both died."""
-        self._process.kill()
-        os.kill(self._pid, signal.SIGKILL)
-        return self._exit_code() == self._end_of_orphan() == -signal.SIGKILL
-
-    def _is_alive(self) -> bool:
-        return self._process.poll() is None
-
-    def _exit_code(self) -> int | None:
-        return self._process.wait()
-
-    def _end_of_orphan(self) -> int:
-        try:
-            return os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
-        except ChildProcessError:  # it ended before its parent was killed
-            return 0
-
-
-class VerbAlone(Verb):
-    """Likewise, but only the verb is killed: the process that trains is then told by the kernel to stop, and saves."""
-
-    def kill(self) -> bool:
-        """Kill the verb and wait for the other's end; whether the verb died of the kill, and while the other lived."""
-        self._process.kill()
-        return self._exit_code() == -signal.SIGKILL and self._end_of_orphan() != 0
 
 
 @dataclass(frozen=True)

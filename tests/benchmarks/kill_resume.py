@@ -10,8 +10,8 @@ is resumed to its end and compared, bit for bit: the final weights of both stage
 stage's last optimizer state, unless it was lost with a machine. Exits with 1 if anything differs.
 
 Moments are spread evenly over the CPU time that a stage has left, each in a process that is forked with torch imported
-(tests/kills.py says why that is the same). --whole-verb: cold processes of `fsd train-...` instead; every other time both
-they and the training process die, else the verb alone, which has the training process save and end.
+(tests/kills.py says why that is the same). --whole-verb: cold processes of `fsd train-...` instead; half of the kills end
+both them and the training process, half the verb alone, which has the training process save and end.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 os.environ.update(PYTHONPATH=os.pathsep.join(sys.path[:2]), HF_HUB_OFFLINE="1", PYTHONWARNINGS="ignore")
 
-from kills import Pace, Training, Verb, VerbAlone, uninterrupted  # noqa: E402
+from kill_verbs import Verb, VerbAlone  # noqa: E402
+from kills import Pace, Training, uninterrupted  # noqa: E402
 from left_by_kill import Disk  # noqa: E402
 from micro import make_folder, make_micro_session  # noqa: E402
 
@@ -72,7 +73,7 @@ class Runs:
                 if place == TWIN and landed % 2:
                     self.counts["machine lost"] += 1
                     forget(self.session.folder)
-            Training(self.session, stage, self.output).ends_well()
+            self.victims[0](self.session, stage, self.output).ends_well()
         return landed
 
     def _begin(self, place: str) -> None:
