@@ -37,6 +37,7 @@ def choose_precision(name: str) -> str:
 def load_unet(folder: Path, device: torch.device) -> UNet2DConditionModel:
     """The UNet in fp32 on the device, with the attention that is fast there: PyTorch's fused one is slow backwards on a CPU."""
     unet = UNet2DConditionModel.from_pretrained(folder)
+    unet.register_to_config(_name_or_path="")  # else every checkpoint tells the folder that the run was resumed from
     if device.type == "cpu":
         unet.set_attn_processor(AttnProcessor())
     return unet.to(device)
