@@ -118,7 +118,7 @@ def save_lora_stage(session: Session, step: str) -> Result:
 def _file(session: Session, inner: str) -> Iterator[Path]:
     """Where to write a file of the session, which is brought to Drive when the block ends well."""
     with writing(session), taking_turn(session.folder) as spool:
-        files.clear_temporary(session.folder)
+        files.clear_temporary(working(session.folder))  # not on Drive, where the spool writes meanwhile
         spool.forget(inner)  # the older one of that name, which it replaces
         target = working(session.folder) / inner
         files.make_folder(target.parent)

@@ -11,6 +11,7 @@ import pytest
 
 from fsd.runtime import handover, secrets
 from fsd.runtime.process import child_environment, python_module
+from fsd.webui.worker_process import WorkerProcess
 
 TOLD = """
 import json, os
@@ -65,6 +66,14 @@ def test_a_child_that_is_given_nothing_has_no_pipe(tmp_path: Path) -> None:
     assert (token, proxy) == ("", "")
     assert "FSD_SECRETS_PIPE" not in listed
     assert len(opened) == 4  # its three streams, and the listing itself
+
+
+def test_the_drawing_process_gets_them_past_its_listing(tmp_path: Path) -> None:
+    worker = WorkerProcess(tmp_path, [sys.executable, "-c", TOLD])
+    token, proxy, listed, _ = worker.events.get(timeout=60)  # type: ignore[misc]
+    assert (token, proxy) == ("hf_planted", PROXY)
+    assert "planted" not in listed and "pass@" not in listed
+    assert worker.events.get(timeout=60) is None
 
 
 def test_a_grandchild_gets_neither(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ import pytest
 from fsd import pictures, pipeline, sharing, upkeep
 from fsd.data.session import Session, describe
 from fsd.errors import FsdError, SessionError
-from fsd.runtime.files import sha256
+from fsd.runtime.files import TEMPORARY_MARK, sha256
+from fsd.runtime.spool.local_first import FSD_LOCAL, working
 
 
 @pytest.fixture
@@ -131,3 +132,16 @@ def test_listing_exporting_and_removing(session: Session, tmp_path: Path) -> Non
     assert Path(removed["bin"]).is_dir()
     assert upkeep.list_sessions(str(tmp_path))["sessions"] == []
     assert sharing.import_session(exported["path"], root=str(tmp_path))["name"] == "cup"
+
+
+def test_what_a_cut_save_left_goes_but_nothing_that_the_spool_is_writing(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(FSD_LOCAL, str(tmp_path / "local"))
+    (session.checkpoints / "unet-000002").mkdir()
+    cut, heartbeat = (place / f".a{TEMPORARY_MARK}1" for place in (working(session.folder), session.folder))
+    cut.parent.mkdir(parents=True)
+    cut.touch()
+    heartbeat.touch()
+    assert Path(pipeline.save_ckpt(session, step="base")["ckpt"]).is_file()
+    assert (cut.exists(), heartbeat.exists()) == (False, True)

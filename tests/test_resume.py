@@ -44,7 +44,7 @@ def train(session: Session, stage: str, *options: str) -> dict:
 
 def final_hashes(session: Session) -> list[str]:
     folders = [session.checkpoints / "text_encoder-000006/text_encoder", session.checkpoints / "unet-000008/unet"]
-    return [sha256(next(folder.glob("*.safetensors"))) for folder in folders]
+    return [sha256(file) for folder in folders for file in sorted(folder.iterdir())]
 
 
 def copy_of(session: Session, name: str) -> Session:

@@ -58,6 +58,7 @@ def load_backbone(
     if quantize != "none":
         return kind.from_pretrained(folder, torch_dtype=dtype, quantization_config=_quantization(quantize, dtype))
     found = kind.from_pretrained(folder)
+    found.register_to_config(_name_or_path="")  # else every checkpoint tells the folder that the run was resumed from
     if device.type == "cpu" and part == "unet":
         found.set_attn_processor(AttnProcessor())
     return found.to(device, dtype)

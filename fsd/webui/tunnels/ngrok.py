@@ -132,8 +132,10 @@ class _Agent:
         pipe = self._workplace.path / "held"
         os.mkfifo(pipe, 0o600)
         self._life = os.open(pipe, os.O_RDWR)  # for reading too, or this would wait for the other end
-        words = [f"{name}={value}" for name, value in self._workplace.environment().items()]
-        command = ["env", "-i", *words, sys.executable, "-I", str(keeper.__file__), str(programs.find(programs.NGROK))]
+        kept = [sys.executable, "-I", str(keeper.__file__), str(programs.find(programs.NGROK))]
+        # not by `env`, whose command line would show a proxy's login
+        code = f"import os, sys\nos.execve({kept[0]!r}, {kept!r} + sys.argv[1:], {self._workplace.environment()!r})\n"
+        command = [sys.executable, "-I", str(self._workplace.write("start.py", code))]
         script = self._workplace.write(
             "ngrok", f'#!/bin/sh\nexec {shlex.join(command)} "$@" < {shlex.quote(str(pipe))}\n'
         )
