@@ -111,6 +111,8 @@ def stage_main(work: Callable[[list[str]], dict[str, Any]]) -> None:
 
 
 def _reply(kind: str, value: dict[str, Any]) -> None:
+    if int(os.environ.get("RANK", "0")):  # of several processes on one stage the first speaks
+        return
     text = json.dumps({kind: value})
     if path := os.environ.get(_REPLY_PATH):
         Path(path).write_text(text, encoding="utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any, TextIO
@@ -26,6 +27,12 @@ def stream() -> TextIO:
 def say(line: str) -> None:
     """Print one line for people, at once."""
     print(line, file=stream(), flush=True)
+
+
+def mute() -> None:
+    """Say nothing more to people in this process."""
+    global _stream
+    _stream = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - as long as the process lives
 
 
 def say_json(value: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from torch import nn
 
 from fsd.errors import MachineError
 from fsd.recipe import Recipe
+from fsd.train.together import PARALLEL
 
 _ACCELERATE_NAMES = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -26,7 +27,7 @@ def make_accelerator(recipe: Recipe) -> Accelerator:
     if precision == "fp16" and not torch.cuda.is_available():
         raise MachineError("precision is fp16, which needs a GPU, and there is none", "choose fp32, bf16 or auto")
     _repeatable(recipe.repeatable)
-    return Accelerator(mixed_precision=_ACCELERATE_NAMES[precision])
+    return Accelerator(mixed_precision=_ACCELERATE_NAMES[precision], kwargs_handlers=[PARALLEL])
 
 
 def choose_precision(name: str) -> str:

@@ -31,13 +31,15 @@ _LOG_EVERY_STEPS = 10
 class Stage:
     """What the loop trains.
 
-    trained: the modules whose weights change, by label. learning_rates: the highest of each label.
+    network: all of its networks together. trained: those whose weights change, by label. learning_rates: the highest
+    of each label.
     batches: the batches of a step (from 0). loss: a batch's share of the step's scalar loss; everything random is a
     function of the step. write: puts the trained weights of these modules into a folder; at the last step the result alone.
     """
 
     name: str
     steps: int
+    network: nn.Module
     trained: dict[str, nn.Module]
     learning_rates: dict[str, float]
     batches: Callable[[int], list[Batch]]
@@ -47,7 +49,7 @@ class Stage:
     def weights(self) -> dict[str, nn.Parameter]:
         """The weights that change, by label and name."""
         return {
-            f"{label}.{name.removeprefix('module.')}": weight
+            f"{label}.{name}": weight
             for label, module in self.trained.items()
             for name, weight in module.named_parameters()
             if weight.requires_grad
@@ -122,8 +124,7 @@ def _one_step(stage: Stage, step: int, state: State, rates: dict[str, float], ru
         optimizer.next_is_last(last)
         with ExitStack() as unsynced:
             if not last:
-                for module in stage.trained.values():
-                    unsynced.enter_context(accelerator.no_sync(module))
+                unsynced.enter_context(accelerator.no_sync(stage.network))
             loss = stage.loss(batch)
             accelerator.backward(loss)
         losses.append(loss.detach())

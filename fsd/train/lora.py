@@ -13,9 +13,10 @@ from fsd.train.adapter import add_adapter, load_adapters, targets_of, write_adap
 from fsd.train.batch import Batch
 from fsd.train.device import compute_dtype, load_backbone
 from fsd.train.loss import dreambooth_loss
-from fsd.train.network import Conditioning, backbone_part, network_of, rows, text_pipeline
+from fsd.train.network import backbone_part, network_of, rows, text_pipeline
 from fsd.train.prepare import Prepared, run_stage
 from fsd.train.prompts import load_text_encoder, text_parts
+from fsd.train.together import prepared as prepared_network
 from fsd.weights.lora_stage import LORA_FILE
 
 
@@ -26,7 +27,7 @@ def build(prepared: Prepared) -> loop.Stage:
     """
     origin, accelerator, recipe = prepared.origin, prepared.accelerator, prepared.origin.recipe
     model, device, dtype = origin.base, accelerator.device, compute_dtype(accelerator)
-    network, part = network_of(model), backbone_part(model)
+    kind, part = network_of(model), backbone_part(model)
     given = None if recipe.lora.text_encoders else prepared.encoded_prompts()
     backbone = load_backbone(model, part, origin.parts[part], device, dtype, recipe.lora.quantize)
     trained: dict[str, Any] = {part: backbone}
@@ -41,25 +42,26 @@ def build(prepared: Prepared) -> loop.Stage:
         add_adapter(module, name, recipe, recipe.seed + number)
         if recipe.gradient_checkpointing:
             (module.enable_gradient_checkpointing if name == part else module.gradient_checkpointing_enable)()
+        module.train()
     if origin.start:
         load_adapters(trained, origin.start.folder / LORA_FILE)
-    trained = {name: accelerator.prepare(module.train()) for name, module in trained.items()}
     prompts = prepared.prompts
 
-    def conditioning(batch: Batch) -> Conditioning:
-        if given is not None:
-            return rows(given, batch.prompts)
-        return network.encode(pipeline, [prompts[row] for row in batch.prompts])
+    def compute(noisy: Tensor, timesteps: Tensor, chosen: list[int]) -> Tensor:
+        known = rows(given, chosen) if given is not None else kind.encode(pipeline, [prompts[row] for row in chosen])
+        return kind.predict(backbone, noisy, timesteps, known)
+
+    network = prepared_network(trained, compute, accelerator)
 
     def loss(batch: Batch) -> Tensor:
         torch.manual_seed(batch.seed)  # for the dropout
         with accelerator.autocast():
-            predicted = network.predict(trained[part], batch.noisy, batch.timesteps, conditioning(batch))
+            predicted = network(batch.noisy, batch.timesteps, batch.prompts)
         return dreambooth_loss(predicted, batch.target, batch.weights, batch.mask)
 
     rates = {name: recipe.lora.learning_rate if name == part else recipe.lora.text_learning_rate for name in trained}
     return loop.Stage(
-        "lora", recipe.lora.steps, trained, rates, prepared.batches_at, loss,
+        "lora", recipe.lora.steps, network, trained, rates, prepared.batches_at, loss,
         lambda modules, folder, last: write_adapters(modules, model, folder),
     )  # fmt: skip
 

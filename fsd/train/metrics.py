@@ -14,21 +14,28 @@ from fsd.weights.checkpoint import STAGES
 
 @dataclass
 class Metrics:
-    """The figures of a session's stages in a JSON Lines file: stage, step, loss, learning_rate, steps_per_second, time."""
+    """The figures of a session's stages in a JSON Lines file: stage, step, loss, learning_rate, steps_per_second, time.
 
-    path: Path
+    path: None writes none.
+    """
+
+    path: Path | None
     last_loss: float | None = None
     _stage: str = field(default="", repr=False)
 
     def start(self, stage: str, step: int) -> None:
         """Begin a stage after `step`: lines of the same stage from later steps, which are trained again, are dropped."""
         self._stage = stage
+        if self.path is None:
+            return
         kept = [row for row in read_metrics(self.path) if row["stage"] != stage or row["step"] <= step]
         files.write_text(self.path, "".join(json.dumps(row) + "\n" for row in kept))
 
     def add(self, step: int, loss: float, learning_rate: float, steps_per_second: float | None) -> None:
         """Append a line; `loss` is the mean since the line before."""
         self.last_loss = loss
+        if self.path is None:
+            return
         row = {
             "stage": self._stage,
             "step": step,

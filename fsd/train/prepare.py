@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 
 from fsd.data.dataset import TrainingPhoto, class_photos, inputs_fingerprint, training_photos
-from fsd.data.lock import writing
 from fsd.data.session import Session, open_session_folder
 from fsd.errors import FsdError, RecipeError
 from fsd.recipe import Recipe
@@ -30,12 +29,12 @@ from fsd.train.network import LATENT_FACTOR, Conditioning
 from fsd.train.noise import load_schedule
 from fsd.train.optimizer import choose_optimizer
 from fsd.train.prompts import encode_prompts
+from fsd.train.together import writer
 from fsd.train.view import views_of
 from fsd.weights.base_folder import base_fingerprint
 from fsd.weights.base_model import find_base_model
 from fsd.weights.checkpoint import STAGES, Checkpoint, newest_checkpoint
 from fsd.weights.model import base_parts, stage_checkpoint
-from fsd.weights.set_aside import taking_turn
 from fsd.weights.sizes import checkpoint_bytes, checkpoint_needs
 
 _HASHED = {"photos and captions", "base model", "trained text encoder"}
@@ -85,7 +84,8 @@ class Prepared:
         """What the text encoders make of the prompts, on the device; they leave memory again."""
         origin, device = self.origin, self.accelerator.device
         cache, dtype = origin.session.cache, compute_dtype(self.accelerator)
-        given = encode_prompts(self.prompts, origin.base, origin.parts, cache, device, dtype)
+        with self.accelerator.main_process_first():
+            given = encode_prompts(self.prompts, origin.base, origin.parts, cache, device, dtype)
         return {name: tensor.to(device) for name, tensor in given.items()}
 
 
@@ -95,7 +95,9 @@ def run_stage(arguments: list[str], stage: str, build: Any) -> dict[str, Any]:
     build(prepared) loads the networks and returns the `loop.Stage`.
     """
     session = open_session_folder(Path(arguments[0]))
-    with writing(session), taking_turn(session.folder) as spool:
+    processes = PartialState()
+    with writer(session) as spool:
+        processes.wait_for_everyone()
         origin = _origin(session, stage, fork="--fork" in arguments)
         steps = getattr(origin.recipe, stage).steps
         if origin.start and origin.start.step >= steps:
@@ -103,10 +105,12 @@ def run_stage(arguments: list[str], stage: str, build: Any) -> dict[str, Any]:
             return {"stage": stage, "steps": steps, "from_step": steps, "loss": None}
         prepared = _prepare(origin, stage, spool)
         work = build(prepared)
-        _need_room(work, prepared)
+        if spool:
+            _need_room(work, prepared)
         figures = loop.train(work, prepared.run, origin.start)
-        draw_loss(prepared.run.metrics.path, working(session.logs) / "loss.png")
-        spool.add("logs/loss.png")
+        if spool and prepared.run.metrics.path:
+            draw_loss(prepared.run.metrics.path, working(session.logs) / "loss.png")
+            spool.add("logs/loss.png")
     return figures
 
 
@@ -119,6 +123,8 @@ def _origin(session: Session, stage: str, fork: bool) -> Origin:
     if stage == "unet" and (first := stage_checkpoint(base, session.checkpoints, recipe, "text_encoder", report.say)):
         parts |= first.parts()
         identity["trained text encoder"] = base_fingerprint(first.folder)
+    if (processes := PartialState().num_processes) > 1:
+        identity["processes"] = processes
     facts = {"run": identity, "machine": _machine()}
     start = newest_checkpoint(session.checkpoints, stage, report.say)
     if start:
@@ -128,18 +134,23 @@ def _origin(session: Session, stage: str, fork: bool) -> Origin:
     return Origin(session, recipe.changed(**facts["chosen"]), base, parts, photos, priors, facts, start)
 
 
-def _prepare(origin: Origin, stage: str, spool: Spool) -> Prepared:
+def _prepare(origin: Origin, stage: str, spool: Spool | None) -> Prepared:
     session, recipe = origin.session, origin.recipe
     accelerator = make_accelerator(recipe)
-    prompts, batches = _batches(origin, stage, accelerator)
-    session.logs.mkdir(exist_ok=True)
-    metrics = Metrics(brought(session.logs / "metrics.jsonl"))
+    with accelerator.main_process_first():  # who comes later finds all in the cache
+        prompts, batches = _batches(origin, stage, accelerator)
+    if spool:
+        session.logs.mkdir(exist_ok=True)
+    metrics = Metrics(brought(session.logs / "metrics.jsonl") if spool else None)
 
     def saved(checkpoint: Checkpoint) -> None:
+        assert spool
         spool.add(f"checkpoints/{checkpoint.name}", keep=recipe.save.keep)
         spool.add("logs/metrics.jsonl")
 
     def sample(checkpoint: str) -> None:
+        if not spool or not metrics.path:
+            return
         draw_loss(metrics.path, working(session.logs) / "loss.png")
         spool.add("logs/loss.png")
         try:
@@ -230,8 +241,9 @@ def _chosen(recipe: Recipe, then: dict[str, str]) -> dict[str, str]:
 def _check_same_run(start: Checkpoint, facts: dict[str, Any], fork: bool) -> None:
     """Refuse to go on under other settings, which would give other weights, unless asked to fork."""
     then, now = start.facts["run"], facts["run"]
-    usual = _flat(Recipe().identity())  # for settings that are younger than the checkpoint
+    usual = _flat(Recipe().identity()) | {"processes": 1}  # for settings that are younger than the checkpoint
     then = {name: then.get(name, usual.get(name)) for name in then.keys() | now.keys()}
+    now = {name: now.get(name, usual.get(name)) for name in then}
     changed = sorted(name for name in then if then[name] != now.get(name))
     if changed and not fork:
         listed = "; ".join(

@@ -75,8 +75,7 @@ class State:
         return saved.name
 
     def _write(self, folder: Path, last: bool) -> None:
-        modules = {label: self.run.accelerator.unwrap_model(module) for label, module in self.stage.trained.items()}
-        self.stage.write(modules, folder, last)
+        self.stage.write(self.stage.trained, folder, last)
         if last:
             return
         save_file(self.optimizer.state(), folder / OPTIMIZER)

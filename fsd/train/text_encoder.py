@@ -14,6 +14,7 @@ from fsd.train.loss import dreambooth_loss
 from fsd.train.network import network_of, text_pipeline
 from fsd.train.prepare import Prepared, run_stage
 from fsd.train.prompts import load_text_encoder, text_parts
+from fsd.train.together import prepared as prepared_network
 
 
 def build(prepared: Prepared) -> loop.Stage:
@@ -33,15 +34,17 @@ def build(prepared: Prepared) -> loop.Stage:
         unet.enable_gradient_checkpointing()
         for part in parts:
             trained[part].gradient_checkpointing_enable()
-    trained = {name: accelerator.prepare(module) for name, module in trained.items()}
-    unet = trained.get("unet", unet)
-    network, pipeline = network_of(model), text_pipeline(model, {part: trained[part] for part in parts})
+    kind, pipeline = network_of(model), text_pipeline(model, {part: trained[part] for part in parts})
     prompts = prepared.prompts
+
+    def compute(noisy: Tensor, timesteps: Tensor, chosen: list[int]) -> Tensor:
+        return kind.predict(unet, noisy, timesteps, kind.encode(pipeline, [prompts[row] for row in chosen]))
+
+    network = prepared_network(trained | {"unet": unet}, compute, accelerator)
 
     def loss(batch: Batch) -> Tensor:
         with accelerator.autocast():
-            given = network.encode(pipeline, [prompts[row] for row in batch.prompts])
-            predicted = network.predict(unet, batch.noisy, batch.timesteps, given)
+            predicted = network(batch.noisy, batch.timesteps, batch.prompts)
         return dreambooth_loss(predicted, batch.target, batch.weights, batch.mask)
 
     def write(modules: dict[str, nn.Module], folder: Path, last: bool) -> None:
@@ -51,7 +54,7 @@ def build(prepared: Prepared) -> loop.Stage:
 
     settings = recipe.text_encoder
     rates = dict.fromkeys(trained, settings.learning_rate)
-    return loop.Stage("text_encoder", settings.steps, trained, rates, prepared.batches_at, loss, write)
+    return loop.Stage("text_encoder", settings.steps, network, trained, rates, prepared.batches_at, loss, write)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from fsd.train.device import load_backbone
 from fsd.train.loss import dreambooth_loss
 from fsd.train.network import network_of, rows
 from fsd.train.prepare import Prepared, run_stage
+from fsd.train.together import prepared as prepared_network
 
 
 def build(prepared: Prepared) -> loop.Stage:
@@ -22,11 +23,12 @@ def build(prepared: Prepared) -> loop.Stage:
     unet = load_backbone(origin.base, "unet", origin.folder("unet"), accelerator.device).train()
     if origin.recipe.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
-    unet, network = accelerator.prepare(unet), network_of(origin.base)
+    network = network_of(origin.base)
+    model = prepared_network({"unet": unet}, lambda *batch: network.predict(unet, *batch), accelerator)
 
     def loss(batch: Batch) -> Tensor:
         with accelerator.autocast():
-            predicted = network.predict(unet, batch.noisy, batch.timesteps, rows(given, batch.prompts))
+            predicted = model(batch.noisy, batch.timesteps, rows(given, batch.prompts))
         return dreambooth_loss(predicted, batch.target, batch.weights, batch.mask)
 
     def write(modules: dict[str, nn.Module], folder: Path, last: bool) -> None:
@@ -34,7 +36,7 @@ def build(prepared: Prepared) -> loop.Stage:
 
     settings = origin.recipe.unet
     rates = {"unet": settings.learning_rate}
-    return loop.Stage("unet", settings.steps, {"unet": unet}, rates, prepared.batches_at, loss, write)
+    return loop.Stage("unet", settings.steps, model, {"unet": unet}, rates, prepared.batches_at, loss, write)
 
 
 if __name__ == "__main__":

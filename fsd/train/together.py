@@ -1,0 +1,49 @@
+"""Several processes on one stage, as `accelerate launch` starts them: all compute, the first one writes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
+from torch import nn
+
+from fsd.data.lock import writing
+from fsd.data.session import Session
+from fsd.runtime import report
+from fsd.runtime.spool.spool import Spool
+from fsd.weights.set_aside import taking_turn
+
+PARALLEL = DistributedDataParallelKwargs(find_unused_parameters=True)
+"""The last layers of some text encoders have no part in what the backbone reads."""
+
+
+class Network(nn.Module):
+    """All networks of a stage as one, so that their gradients are shared at once. compute: what they do together."""
+
+    def __init__(self, parts: dict[str, nn.Module], compute: Callable[..., Any]) -> None:
+        super().__init__()
+        self.parts, self._compute = nn.ModuleDict(parts), compute
+
+    def forward(self, *given: Any) -> Any:
+        return self._compute(*given)
+
+
+def prepared(parts: dict[str, nn.Module], compute: Callable[..., Any], accelerator: Accelerator) -> nn.Module:
+    """The networks as Accelerate runs them; the parts themselves stay as they are, to be read and saved."""
+    found: nn.Module = accelerator.prepare(Network(parts, compute))
+    return found
+
+
+@contextmanager
+def writer(session: Session) -> Iterator[Spool | None]:
+    """The session's only writer and its way to Drive; in all processes but the first None, and silence."""
+    if int(os.environ.get("RANK", "0")):  # as torchrun and accelerate launch number them
+        report.mute()
+        yield None
+        return
+    with writing(session), taking_turn(session.folder) as spool:
+        yield spool
