@@ -26,10 +26,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import syscalls
 from syscalls import Call
 
-from fsd.data.lock_record import LOCK_NAME
 from fsd.data.session import Session, create, writing
 from fsd.errors import FsdError
 from fsd.runtime import files
+from fsd.runtime.lock_record import LOCK_NAME
 from fsd.runtime.spool import safe
 from fsd.runtime.spool.local_first import FSD_LOCAL, working
 from fsd.runtime.spool.spool import Spool

@@ -13,9 +13,9 @@ from threading import Event
 import pytest
 
 from fsd.data import lock
-from fsd.data.lock_record import LOCK_NAME, holder, own_record
 from fsd.data.session import Session, create, writing
 from fsd.errors import SessionError
+from fsd.runtime.lock_record import LOCK_NAME, holder, own_record
 
 ROOT = Path(__file__).parents[1]
 ADD_ONE = """

@@ -11,10 +11,10 @@ from fsd.data.copying import becoming, copied, files_of, need_space
 from fsd.data.folder import SUITE, Session, is_session
 from fsd.data.incoming import import_session
 from fsd.data.lock import writing
-from fsd.data.lock_record import LOCK_NAME
 from fsd.data.names import user_path
 from fsd.errors import MachineError, SessionError
 from fsd.runtime.files import replacing
+from fsd.runtime.lock_record import LOCK_NAME
 from fsd.runtime.spool.local_first import forget
 
 __all__ = ["export_session", "import_session", "remove_session"]

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
 
-from fsd.data.lock_record import LOCK_NAME
 from fsd.data.names import is_silent
 from fsd.errors import MachineError
 from fsd.runtime.files import files_under, make_folder, sync, temporary_beside
+from fsd.runtime.lock_record import LOCK_NAME
 from fsd.runtime.spool.turn import TURN
 
 LEFT_OUT = {"cache"}

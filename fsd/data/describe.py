@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from fsd.data.folder import Session, new_manifest
-from fsd.data.lock_record import holder
 from fsd.data.names import photo_files
 from fsd.data.prompt import caption_file
 from fsd.errors import FsdError
 from fsd.recipe import Recipe
 from fsd.runtime.files import size_bytes
+from fsd.runtime.lock_record import holder
 from fsd.runtime.report import human_bytes
 from fsd.runtime.spool.turn import places
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from fsd.runtime import drive, files
@@ -35,14 +36,25 @@ def working(folder: Path) -> Path:
 
 
 def brought(path: Path) -> Path:
-    """Where to go on writing a file: its twin, with Drive's content if that is newer; else the file itself."""
+    """Where to go on writing a log: its twin, with Drive's content if that goes further; else the file itself."""
     local = twin(path)
     if local is None:
         return path
-    if path.is_file() and not (local.is_file() and local.stat().st_mtime >= path.stat().st_mtime):
-        with files.replacing(local) as temporary:
-            shutil.copy2(path, temporary)
+    with suppress(OSError):  # of a Drive that is dead, too: then the twin is gone on with
+        if path.is_file() and _goes_further(path, local):
+            with files.replacing(local) as temporary:
+                shutil.copy2(path, temporary)
     return local
+
+
+def _goes_further(there: Path, here: Path) -> bool:
+    """Whether a log is a longer one, or a newer one of another run; Drive's times alone say when it was copied."""
+    if not here.is_file():
+        return True
+    theirs, ours = there.read_bytes(), here.read_bytes()
+    if theirs.startswith(ours) or ours.startswith(theirs):
+        return len(theirs) > len(ours)
+    return there.stat().st_mtime > here.stat().st_mtime
 
 
 def forget(folder: Path) -> int:
