@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,19 +21,21 @@ def series(name: str) -> tuple[str, int] | None:
 def superseded(newest: Path, keep: int, session: Path) -> list[Path]:
     """The folders that are older in a series (NAME-NUMBER) than `newest` and than those that stay, oldest first.
 
-    `keep` whole ones stay, `newest` among them; while there are fewer, all stay. So does what another machine sealed
-    after this one became the session's writer: neither saw the other's lock in time.
+    `keep` whole ones stay, `newest` among them; while there are fewer, all stay. What another machine sealed after this
+    one became the session's writer stays and does not count: neither saw the other's lock in time.
     """
     mine = series(newest.name)
     if not keep or not mine:
         return []
+    since = _since(session)
     found = [(series(path.name), path) for path in newest.parent.iterdir()]
-    older = sorted((other[1], path) for other, path in found if other and other[0] == mine[0] and other[1] < mine[1])
-    whole = [path for _, path in older if sealing.is_whole(path)]
+    numbered = sorted((other[1], path) for other, path in found if other and other[0] == mine[0] and other < mine)
+    older = [path for _, path in numbered if not _is_rivals(path, since)]
+    whole = [path for path in older if sealing.is_whole(path)]
     if len(whole) < keep - 1:
         return []
-    stay, since = set(whole[len(whole) - (keep - 1) :]), _since(session)
-    return [path for _, path in older if path not in stay and not _is_rivals(path, since)]
+    stay = set(whole[len(whole) - (keep - 1) :])
+    return [path for path in older if path not in stay]
 
 
 def _is_rivals(path: Path, since: str) -> bool:
@@ -45,5 +46,5 @@ def _is_rivals(path: Path, since: str) -> bool:
 def _since(session: Path) -> str:
     """Since when this machine is the session's writer (UTC); now, if it is not, and then nobody is."""
     lock = read(session / LOCK_NAME) or {}
-    now = datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="seconds")
+    now = datetime.now(UTC).isoformat(timespec="seconds")
     return str(lock.get("since", now)) if is_here(lock) else now
