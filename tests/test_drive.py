@@ -13,7 +13,7 @@ import pytest
 from fsd.data.session import create
 from fsd.errors import MachineError
 from fsd.runtime import colab, drive, files
-from fsd.runtime.spool import heartbeat
+from fsd.runtime.spool import deliver, heartbeat
 from fsd.runtime.spool.heartbeat import MARK, Heartbeat
 from fsd.weights import checkpoint
 
@@ -37,7 +37,9 @@ def mount_point(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 def test_nothing_is_made_where_drive_is_not_mounted(mount_point: Path) -> None:
     root = mount_point / "MyDrive"
+    (here := mount_point.with_name("here.txt")).write_text("whole")
     attempts = [
+        lambda: deliver.deliver(here, root / "dog" / "here.txt", lambda _: None),
         lambda: create(root, "dog"),
         lambda: files.write_json(root / "a" / "b.json", 1),
         lambda: checkpoint.save_checkpoint(root / "checkpoints", "unet", 1, False, {}, lambda folder: None),

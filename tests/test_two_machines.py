@@ -158,7 +158,7 @@ def test_the_one_that_sees_the_others_lock_stops_and_keeps_its_own(
     answer = one.does("3")
     assert "session 'dog' is now written by process" in str(answer["fault"])
     assert "on two, too: this run stops" in str(answer["fault"])
-    assert ["checkpoints/unet-000003", "local", ""] == answer["items"][-1][:3]  # type: ignore[index]
+    assert answer["items"][-1][:3] == ["checkpoints/unet-000003", "local", ""]  # type: ignore[index]
     assert "on two writes the session now" in answer["items"][-1][3]  # type: ignore[index]
     two.does("3")
     assert on_drive(session) == {"unet-000001": "one 1", "unet-000002": "two 2", "unet-000003": "two 3"}

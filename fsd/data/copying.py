@@ -30,7 +30,7 @@ def belongs(inner: Path | PurePosixPath) -> bool:
 
 def copied(source: Path, target: Path) -> None:
     """Copy a file with its time, making the folders above it."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     shutil.copy2(source, target)
 
 

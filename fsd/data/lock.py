@@ -49,8 +49,7 @@ def writing(session: Writable) -> Iterator[None]:
     The lock of a dead process is taken over: on this host at once, on another when it is untouched for five minutes.
     Within one process it nests. MachineError when the session cannot be written to at all.
     """
-    if not _is_there(session.folder):
-        raise SessionError(f"there is no folder {session.folder}", "open or create the session first")
+    need_folder(session.folder)
     path = session.folder.resolve() / LOCK_NAME
     with nullcontext() if path in _held else _locked(path):
         session.adopt()
@@ -64,12 +63,15 @@ def need_turn() -> None:
         raise SessionError(told, "what it made is kept on this machine's disk; run it again once the other has ended")
 
 
-def _is_there(folder: Path) -> bool:
+def need_folder(folder: Path) -> None:
+    """SessionError when a session's folder is not there, as when Drive was unmounted, MachineError when Drive is dead."""
     try:
-        return folder.is_dir()
+        there = folder.is_dir()
     except OSError as fault:
         told = f"session {folder.name!r} cannot be reached: {fault.strerror or fault}"
         raise MachineError(told, "run the cell 'Open session' again, which mounts Drive anew") from None
+    if not there:
+        raise SessionError(f"there is no folder {folder}", "open or create the session first")
 
 
 @contextmanager

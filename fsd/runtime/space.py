@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fsd.errors import MachineError
-from fsd.runtime import colab
+from fsd.runtime import colab, report
 from fsd.runtime.drive import on_drive
 from fsd.runtime.report import human_bytes
 
@@ -26,15 +26,22 @@ class Need:
 
 
 def need_room(needs: Iterable[Need]) -> None:
-    """MachineError listing what is to come, with sizes, unless each disk has room for its share and a little more."""
+    """MachineError listing what is to come, with sizes, unless each disk has room for its share and a little more.
+
+    A disk that does not tell its room, such as a Drive that is away, is passed over, which is said. What Drive tells may
+    be its cache on this machine's disk, not your quota: a full Drive is met, and said, when it is written to.
+    """
     disks: dict[int, list[Need]] = {}
     for need in needs:
-        if need.size_bytes:
-            disks.setdefault(os.stat(_existing(need.folder)).st_dev, []).append(need)
+        try:
+            if need.size_bytes:
+                disks.setdefault(os.stat(_existing(need.folder)).st_dev, []).append(need)
+        except OSError as fault:
+            report.say(f"whether there is room for {need.what} in {need.folder} cannot be told: {fault.strerror}")
     for listed in disks.values():
         folder = _existing(listed[0].folder)
-        total, free = sum(need.size_bytes for need in listed) + SPARE_BYTES, shutil.disk_usage(folder).free
-        if total > free:
+        disk, total = shutil.disk_usage(folder), sum(need.size_bytes for need in listed) + SPARE_BYTES
+        if (free := disk.free) < total and disk.total:
             each = ", ".join(f"{need.what} {human_bytes(need.size_bytes)}" for need in listed)
             where = f"Google Drive ({colab.MOUNT_POINT})" if on_drive(folder) else f"the disk of {folder}"
             told = f"{human_bytes(total)} will be needed on {where}, {human_bytes(free)} are free: {each}"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fsd.errors import MachineError, RecipeError, WeightsError
-from fsd.runtime.files import replacing, sha256
+from fsd.runtime.files import make_folder, replacing, sha256
 from fsd.weights.ckpt_zip import STORAGES, CkptFrame
 from fsd.weights.stream import write_tensors
 from fsd.weights.tensors import DTYPE_BYTES, SafetensorsFrame, StoredTensor, Target
@@ -85,7 +85,7 @@ def write_file(
         raise WeightsError(what, "choose fp16, bf16 or fp32, or a .safetensors")
     frame = FRAMES[destination.suffix](ordered, metadata)
     with disk_faults(destination):
-        destination.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(destination.parent)
         need = frame.offsets[-1] + ordered[-1].size_bytes + SPARE_BYTES
         free = shutil.disk_usage(destination.parent).free
         if free < need:
