@@ -49,7 +49,7 @@ def test_a_drive_that_does_not_tell_its_room_stops_nothing(
 
     monkeypatch.setattr(space.shutil, "disk_usage", lambda place: SimpleNamespace(free=0, total=0))
     need_room([Need("checkpoints", tmp_path, 1)])
-    monkeypatch.setattr(space.os, "stat", away)
+    monkeypatch.setattr(space, "_existing", away)
     need_room([Need("checkpoints", Path("/"), 1)])
     assert "room for checkpoints in / cannot be told: Transport endpoint" in capsys.readouterr().out
 
