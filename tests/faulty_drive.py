@@ -304,6 +304,18 @@ def check(place: Place, status: int, sent: bool) -> list[str]:
     return wrong
 
 
+def half(place: Place) -> list[str]:
+    """What carries a checkpoint's name on either disk and is not whole: a kill finds it under that name whole or not at all."""
+    wrong = []
+    for folder in (place.session.checkpoints, working(place.session.checkpoints)):
+        for path in folder.glob("[!.]*"):
+            try:
+                checkpoint.verify_checkpoint(path)
+            except FsdError as fault:
+                wrong.append(f"half there: {fault.message}")
+    return wrong
+
+
 def text_of(path: Path) -> str:
     return path.read_text() if path.is_file() else ""
 
@@ -355,6 +367,7 @@ def one(kind: str, point: int, start: Path) -> tuple[bool, list[str]]:
     if kind in ("power lost", "never sent to Google"):
         place.show()  # type: ignore[attr-defined]
     wrong = [] if status in expected else [f"ended with {status}"]
+    wrong += half(place) if kind == "kill -9" else []
     wrong += check(place, status, sent=kind != "never sent to Google")
     with suppress(OSError):
         place.show()  # type: ignore[attr-defined]
