@@ -30,7 +30,7 @@ from fsd.data.session import Session, create, writing
 from fsd.errors import FsdError
 from fsd.runtime import files
 from fsd.runtime.lock_record import LOCK_NAME
-from fsd.runtime.spool import safe
+from fsd.runtime.spool import aside, safe
 from fsd.runtime.spool.local_first import FSD_LOCAL, working
 from fsd.runtime.spool.spool import Spool
 from fsd.runtime.spool.state import WRITTEN
@@ -282,10 +282,13 @@ def check(place: Place, status: int, sent: bool) -> list[str]:
     written = [item.name for item in Spool(place.session.folder).items() if item.state == WRITTEN]
     with redirect_stdout(said):
         newest, alone = newest_on(place, drive_alone=False), newest_on(place, drive_alone=True)
+        here = newest_in(working(place.session.checkpoints))
     if status == TRACEBACK:
         wrong.append("no clear error")
     if newest < 2 or ("checkpoint" in claims and newest != 3):
         wrong.append(f"this machine goes on from step {newest}, claimed: {claims}")
+    if here < 2:
+        wrong.append(f"the local disk alone goes on from step {here}")
     if alone < 2:
         wrong.append(f"Drive alone goes on from step {alone}")
     for name in set(written) - {CKPT} if sent else ():
@@ -299,8 +302,12 @@ def check(place: Place, status: int, sent: bool) -> list[str]:
     ckpt, local = (text_of(folder / CKPT) for folder in (place.session.folder, working(place.session.folder)))
     if CKPT in written and ckpt != local:
         wrong.append(f"called written: {CKPT}")
-    if not {ckpt, local} & {"2" * 9000, "3" * 9000}:
-        wrong.append(f"no whole {CKPT}")
+    if local not in ("2" * 9000, "3" * 9000):
+        wrong.append(f"no whole {CKPT} on the local disk")
+    with suppress(OSError):
+        aside.put_all_back(place.session.folder)  # as whoever opens the session next does first
+    if text_of(place.session.folder / CKPT) not in ("2" * 9000, "3" * 9000):
+        wrong.append(f"no whole {CKPT} on Drive")
     return wrong
 
 
@@ -349,6 +356,12 @@ def newest_on(place: Place, drive_alone: bool) -> int:
     found = checkpoint.newest_checkpoint(place.session.checkpoints, "unet", print)
     os.environ[FSD_LOCAL] = str(place.local)
     return found.step if found else 0
+
+
+def newest_in(folder: Path) -> int:
+    """The newest step that is whole in one folder; 0 for none."""
+    newest, _ = checkpoint.superseded(folder, "unet", print)
+    return newest.step if newest else 0
 
 
 def one(kind: str, point: int, start: Path) -> tuple[bool, list[str]]:

@@ -289,11 +289,18 @@ def test_a_log_is_never_shortened_by_its_own_copy_on_drive(session: Path) -> Non
     assert brought(log).read_text() == "1\n2\n3\n"
 
 
-def test_a_session_made_anew_knows_nothing_of_the_one_before(session: Path) -> None:
+def test_a_session_made_anew_knows_nothing_of_the_one_before(session: Path, capsys: pytest.CaptureFixture[str]) -> None:
     spool_of(session).add(save(session, 1))
-    assert forget(session) > 0
+    assert forget(session) == 0
     assert checkpoint.newest_checkpoint(session / "checkpoints", "unet", print) is None
     assert spool_of(session).items() == []
+    (kept,) = working(session).parent.glob("dog.*")  # it had not come to Drive
+    assert f"is kept in {kept}: checkpoints/unet-000001" in capsys.readouterr().out
+    assert checkpoint.verify_checkpoint(kept / "checkpoints" / "unet-000001").step == 1
+    spool_of(session).add(save(session, 2))
+    assert safe.wait(spool_of(session)) == WRITTEN
+    assert forget(session) > 0
+    assert not working(session).exists()
 
 
 def test_a_stage_leaves_nothing_behind_on_the_local_disk_alone(

@@ -22,6 +22,7 @@ from fsd.errors import MachineError, SessionError
 from fsd.runtime import report
 from fsd.runtime.lock_record import LOCK_NAME, elsewhere, ends, is_dead, is_own, own_record, read, who
 from fsd.runtime.patience import within
+from fsd.runtime.spool import aside
 
 TOUCH_SECONDS = 60.0
 
@@ -85,6 +86,9 @@ def _locked(path: Path) -> Iterator[None]:
     done = Event()
     Thread(target=_keep_touching, args=(path, done), daemon=True).start()
     try:
+        with suppress(OSError):  # what a kill left between two renames
+            for place in (path.parent, path.parent / "checkpoints"):
+                aside.put_all_back(place)
         yield
     finally:
         _held.discard(path)

@@ -1,7 +1,7 @@
 """What steps aside on Drive for what takes its place: deleted once that is proven, put back if it never is.
 
-A folder cannot take another's name in one step. A kill between the two leaves the older one under a temporary name, and
-whoever delivers to that place next, on whichever machine, puts it back first.
+A folder cannot take another's name in one step, and a file that took it may read as empty. A kill between the two steps
+leaves the older one under a temporary name, and whoever delivers there next, on whichever machine, puts it back first.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ _MARK = f"{files.TEMPORARY_MARK}aside-"
 
 @contextmanager
 def stepping(target: Path) -> Iterator[None]:
-    """While inside, a folder at `target` has another name; then it is gone, or on an error back."""
-    old = target.with_name(f".{target.name}{_MARK}") if target.is_dir() else None
+    """While inside, what is at `target` has another name; then it is gone, or on an error back."""
+    old = target.with_name(f".{target.name}{_MARK}") if target.exists() else None
     if old:
         os.rename(target, old)
     try:

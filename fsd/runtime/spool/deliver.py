@@ -65,7 +65,7 @@ def beside(target: Path) -> Path:
 
 
 def _put(source: Path, target: Path, pause: Callable[[float], object], moved: Moved) -> Listing:
-    """A single file takes the place of another in one step; a folder cannot, so the one there steps aside first."""
+    """What is at `target` steps aside for what was copied, and goes once that was read back."""
     files.make_folder(target.parent)
     aside.clear(target)
     names = _inner_names(source)

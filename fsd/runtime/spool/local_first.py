@@ -11,9 +11,11 @@ from __future__ import annotations
 import os
 import shutil
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
-from fsd.runtime import drive, files
+from fsd.runtime import drive, files, report
+from fsd.runtime.spool.state import LOCAL, SpoolState
 
 FSD_LOCAL = "FSD_LOCAL"
 """Names a folder on the local disk; then the twin of every folder lies there, which is right for any slow network disk."""
@@ -58,6 +60,17 @@ def _goes_further(there: Path, here: Path) -> bool:
 
 
 def forget(folder: Path) -> int:
-    """Delete the local twin of a folder that is made anew or goes away; return the bytes freed."""
+    """Delete the local twin of a folder that is made anew or goes away; return the bytes freed.
+
+    A twin with what never came to Drive is kept under a name of its own, which is said.
+    """
     local = twin(folder)
-    return files.remove_folder(local) if local else 0
+    if local is None or not local.is_dir():
+        return 0
+    left = [item.name for item in SpoolState(local).items().values() if item.state == LOCAL]
+    if not left:
+        return files.remove_folder(local)
+    kept = local.with_name(f"{local.name}.{datetime.now(UTC):%Y%m%d-%H%M%S-%f}")
+    os.rename(local, kept)
+    report.say(f"what was only on this machine's disk is kept in {kept}: {', '.join(left)}")
+    return 0

@@ -85,6 +85,13 @@ class Spool:
         self._state.change(lambda items: (items.pop(name, None), items.update({name: item})))
         self._wake.set()
 
+    def place(self, name: str) -> Path:
+        """Where something lies now: on Drive once it is written there, until then on this machine's disk."""
+        item = None if self.local is None else self._state.items().get(name)
+        if self.local is None or item is None:
+            return self.target / name
+        return self.local / name if item.state == LOCAL else self.target / (item.at or name)
+
     def forget(self, name: str) -> None:
         """Say nothing more of what is about to be deleted or changed on Drive."""
         if self.local is not None:
