@@ -20,7 +20,7 @@ from fsd.weights.sizes import checkpoint_bytes, checkpoint_needs, parameters
 
 
 def free_bytes(monkeypatch: pytest.MonkeyPatch, size_bytes: int) -> None:
-    monkeypatch.setattr(space.shutil, "disk_usage", lambda place: SimpleNamespace(free=size_bytes))
+    monkeypatch.setattr(space.shutil, "disk_usage", lambda place: SimpleNamespace(free=size_bytes, total=10**12))
 
 
 def test_room_enough_is_not_mentioned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
