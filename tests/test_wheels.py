@@ -295,10 +295,9 @@ def test_too_little_room_is_said_before_anything_is_fetched(place: Place, monkey
 
 
 def test_what_is_there_stays_when_the_network_fails(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("fsd-beta", "fsd-gamma"):
-        tiny_wheel(place.registry, name, "1.0")
+    _, gamma = (tiny_wheel(place.registry, name, "1.0") for name in ("fsd-beta", "fsd-gamma"))
     install(place.profile("fsd-beta>=1"))
-    wrong = Wheel("fsd-gamma", "1.0", "", "", 10, "0" * 64)
+    wrong = Wheel("fsd-gamma", "1.0", gamma.name, gamma.as_uri(), 10, "0" * 64)
     monkeypatch.setattr("fsd.runtime.wheels.choose", lambda plan: [wrong])
     with pytest.raises(MachineError, match="Hash mismatch"):
         install(place.profile("fsd-beta>=1", "fsd-gamma"))
@@ -320,7 +319,7 @@ def test_two_setups_at_once_are_refused(place: Place) -> None:
         install(place.profile("fsd-beta>=1"))
 
 
-@pytest.mark.parametrize(("said", "taken"), [("uv 0.13.9 (x86_64)", True), ("uv 0.5.0", False), ("?", False)])
+@pytest.mark.parametrize(("said", "taken"), [("uv 0.13.9 (x86_64)", True), ("uv 0.9.30", False), ("?", False)])
 def test_a_uv_that_is_too_old_is_passed_over(
     said: str, taken: bool, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -502,7 +501,7 @@ def test_a_wheel_that_is_not_the_resolved_one_is_not_installed(
     place: Place, monkeypatch: pytest.MonkeyPatch, save: bool, said: str
 ) -> None:
     wheel = tiny_wheel(place.registry, "fsd-beta", "1.0")
-    wrong = Wheel("fsd-beta", "1.0", wheel.name, str(wheel), 10, "0" * 64)
+    wrong = Wheel("fsd-beta", "1.0", wheel.name, wheel.as_uri(), 10, "0" * 64)
     monkeypatch.setattr("fsd.runtime.wheels.choose", lambda plan: [wrong])
     with pytest.raises(FsdError, match=said):
         install(place.profile("fsd-beta>=1"), place.house, save)
@@ -551,8 +550,29 @@ def test_uv_runs_without_what_an_image_sets_for_its_own(monkeypatch: pytest.Monk
     assert {"UV_CACHE_DIR", "UV_INDEX_URL", "PATH"} <= kept
     assert not kept & {"UV_SYSTEM_PYTHON", "UV_CONSTRAINT", "PYTHONPATH"}
     assert uv._why("error: it failed\n  cause: no answer from https://me:secret@host/simple\n") == (
-        "no answer from https://host/simple"
+        "it failed: no answer from https://host/simple"
     )
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        (
+            "  × Failed to download `a`\n  ├─▶ Hash mismatch for `a`\n  ╰─▶ Expected: 1\n",
+            "Failed to download `a` Hash mismatch",
+        ),
+        (
+            "Resolved 3 packages\n  x No solution\n  ╰─▶ Because b is not\n      there, no c.\n",
+            "Because b is not there, no c.",
+        ),
+        (
+            "Downloading torch (1GiB)\nerror: Failed to read: /x\n  cause: no such file\n",
+            "Failed to read: /x: no such file",
+        ),
+    ],
+)
+def test_what_uv_explains_is_one_line(said: str, why: str) -> None:
+    assert uv._why(said).startswith(why)
 
 
 def test_the_locks_travel_with_the_package() -> None:

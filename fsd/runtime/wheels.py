@@ -101,35 +101,32 @@ def _install(plan: SetupPlan, wheelhouse: Path | None, save: bool) -> tuple[list
         taken = _from_wheelhouse(plan, wheelhouse, folder) if wheelhouse else None
         if save and not taken:
             plan = plan_setup(plan.profile.name, with_overlay=False)
-        wheels, here = taken or _from_network(plan, folder, save)
-        fill(wheels, folder, here, replaces=any(one.overlay for one in plan.found.values()))
+        wheels = taken or _from_network(plan, folder, save)
+        fill(wheels, folder, replaces=any(one.overlay for one in plan.found.values()))
         if save and wheelhouse and not taken:
             size_bytes = wheel_house.pack(wheelhouse, plan.profile.name, wheels)
             report.say(f"wheelhouse: {wheelhouse}, {report.human_bytes(size_bytes)}, {len(wheels)} wheels")
     return wheels, "the wheelhouse" if taken else "the network"
 
 
-def _from_wheelhouse(plan: SetupPlan, house: Path, folder: Path) -> tuple[list[Wheel], Path] | None:
-    """What the plan lacks, and the folder that holds it; None without a wheelhouse or, which is said, where it does not serve."""
+def _from_wheelhouse(plan: SetupPlan, house: Path, folder: Path) -> list[Wheel] | None:
+    """What the plan lacks as files out of a wheelhouse, None where there is none or, which is said, it does not serve."""
     if not house.exists():
         return None
     try:
         unpacked = _new_folder(folder / "wheelhouse")
         there = {wheel.file: wheel for wheel in wheel_house.unpack(house, unpacked)}
-        return [there[wheel.file] for wheel in choose(plan, unpacked)], unpacked
+        return [there[wheel.file] for wheel in choose(plan, unpacked)]
     except FsdError as fault:
         report.say(f"{fault.message}; so it is installed from the network")
         return None
 
 
-def _from_network(plan: SetupPlan, folder: Path, keep: bool) -> tuple[list[Wheel], Path | None]:
-    """What the plan lacks, and the folder that holds it, if it is to be kept: else uv fetches it, and keeps no wheel."""
+def _from_network(plan: SetupPlan, folder: Path, keep: bool) -> list[Wheel]:
+    """What the plan lacks: as files, if these are to be kept, else as links, for uv unpacks while it fetches."""
     wheels = choose(plan)
     overlay.need_room(_UNPACKED * sum(wheel.size_bytes for wheel in wheels))
-    if not keep:
-        return wheels, None
-    fetched = _new_folder(folder / "fetched")
-    return fetch_wheels(wheels, fetched), fetched
+    return fetch_wheels(wheels, _new_folder(folder / "fetched")) if keep else wheels
 
 
 def _new_folder(path: Path) -> Path:
