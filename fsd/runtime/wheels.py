@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from fsd.runtime import report
 from fsd.runtime.packages import overlay, wheel_house
 from fsd.runtime.packages.choose import SetupPlan, choose
 from fsd.runtime.packages.fill import fill
-from fsd.runtime.packages.installed import installed, lacking, provider
+from fsd.runtime.packages.installed import installed, lacking, lost_file, provider
 from fsd.runtime.packages.profiles import OPTIONAL, PROFILES, Profile, need_profile
 from fsd.runtime.packages.requirements import in_range
 from fsd.runtime.packages.resolve import Wheel
@@ -51,9 +52,19 @@ def install(profile: str, wheelhouse: Path | None = None, save: bool = False) ->
     """Install what a profile lacks into the overlay, let this process see it, and try every package in a child.
 
     wheelhouse: a file to install from without the network, if it is there and whole. save: make it if it is not there,
-    or does not serve here.
+    or does not serve here. An overlay that does not work and has lost files is made anew.
     MachineError or DownloadError in one sentence; the machine's own packages are not changed, whatever happens.
     """
+    result = _installed(profile, wheelhouse, save)
+    if result.failed and (lost := lost_file()):
+        report.say(f"{lost} is not as it was installed: {overlay.folder()} is made anew")
+        with overlay.alone():
+            overlay.discard()
+        result = _installed(profile, wheelhouse, save)
+    return result
+
+
+def _installed(profile: str, wheelhouse: Path | None, save: bool) -> SetupResult:
     started = time.monotonic()
     making = save and wheelhouse is not None and not wheelhouse.exists()
     plan = plan_setup(profile, with_overlay=not making)  # a wheelhouse must hold all that another machine would lack
@@ -89,9 +100,19 @@ def need_working(result: SetupResult) -> SetupResult:
     if failed := result.failed:
         report.say(result.as_text())
         what = "; ".join(f"{row.name} {row.version}: {row.works}" for row in failed)
-        hint = f"delete {overlay.folder()} and run setup again; if it stays so, choose another runtime version"
-        raise MachineError(f"installed, but not working: {what}", hint)
+        raise MachineError(f"installed, but not working: {what}", _what_to_do(result))
     return result
+
+
+def _what_to_do(result: SetupResult) -> str:
+    """What helps where the fault is: in the machine's own packages, in torch's build, or in the overlay."""
+    failed = {row.name: row.origin for row in result.failed}
+    if names := " ".join(name for name, origin in failed.items() if origin == "machine"):
+        return f"{sys.executable} -m pip install --force-reinstall {names}, or choose another runtime version"
+    again = f"delete {overlay.folder()} and run setup again"
+    if result.cuda and "torch" in failed:
+        return f"{again} with UV_TORCH_BACKEND=auto set: PyTorch's build for this machine's driver is taken"
+    return f"{again}; if it stays so, choose another runtime version"
 
 
 def _install(plan: SetupPlan, wheelhouse: Path | None, save: bool) -> tuple[list[Wheel], str]:
