@@ -16,6 +16,7 @@ from fsd.data.session import Session
 from fsd.errors import SessionError
 from fsd.families import FAMILIES, get_family
 from fsd.families.rules import resolution_warning
+from fsd.give_back import give_back, need_to_give_back
 from fsd.needs import base_folder, family_found, family_of, need_photos, recipe_for, root_folder, wheelhouse_root
 from fsd.presets import with_preset_steps
 from fsd.runtime import colab, machine, report, wheels
@@ -145,27 +146,46 @@ def train_text_encoder(
 
 
 def train_unet(
-    session: Session, steps: int | None = None, learning_rate: float | None = None, fork: bool = False
+    session: Session,
+    steps: int | None = None,
+    learning_rate: float | None = None,
+    fork: bool = False,
+    disconnect: bool = False,
 ) -> Result:
     """Stage 2: teach the UNet what your subject looks like. Run it again to go on after an interruption.
 
     steps: how many (default: 100 a photo).
     learning_rate: default 2e-6.
     fork: go on from the last checkpoint although the settings have changed since.
+    disconnect: then write the CKPT too, and give the machine back to Colab once all is on Drive. Not if anything fails.
     """
     need_photos(session)
+    need_to_give_back(session, disconnect)
     first = session.recipe().text_encoder.steps
     if first and not checkpoint.is_done(session.checkpoints, "text_encoder"):
         hint = "run train_text_encoder first, or run it with 0 steps"
         raise SessionError(f"the text encoder of session {session.name!r} is not trained yet", hint)
-    return train_stage(session, "unet", steps, learning_rate, fork)
+    trained = train_stage(session, "unet", steps, learning_rate, fork)
+    if disconnect:
+        report.say(trained.text)
+        save_ckpt(session, disconnect=True)
+        return Result(trained.text, **trained)  # its picture was on Drive, which is away now
+    return trained
 
 
-def save_ckpt(session: Session, format: str = "safetensors", dtype: str = "fp16", step: str = "") -> Result:
+def save_ckpt(
+    session: Session, format: str = "safetensors", dtype: str = "fp16", step: str = "", disconnect: bool = False
+) -> Result:
     """Write the trained model as one file that web UIs open.
 
     format: "safetensors", or "ckpt" for tools that know nothing newer.
     dtype: "fp16" (half the size) or "fp32".
     step: one saved step, such as unet-000500 (default: the newest).
+    disconnect: then give the machine back to Colab, once all is on Drive.
     """
-    return save_stage(session, format, dtype, step)
+    need_to_give_back(session, disconnect)
+    saved = save_stage(session, format, dtype, step)
+    if disconnect:
+        report.say(saved.text)
+        give_back(session)
+    return saved

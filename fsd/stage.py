@@ -12,12 +12,14 @@ from fsd.needs import base_folder, need_photos, need_training
 from fsd.runtime import files, report
 from fsd.runtime.process import run_stage
 from fsd.runtime.report import Result
+from fsd.runtime.space import need_room
 from fsd.runtime.spool.local_first import working
 from fsd.runtime.spool.safe import bring, spool_of
 from fsd.runtime.spool.turn import is_stale
 from fsd.settings import one_of
 from fsd.weights import checkpoint
 from fsd.weights.set_aside import taking_turn
+from fsd.weights.sizes import ckpt_needs
 
 
 def train_stage(session: Session, stage: str, steps: int | None, learning_rate: float | None, fork: bool) -> Result:
@@ -75,14 +77,16 @@ def save_stage(session: Session, format: str, dtype: str, step: str) -> Result:
     model = trained_model(base_folder(session), session.checkpoints, recipe, report.say, step)
     name = f"{session.name}-{step}" if step else session.name
     metadata = {"modelspec.title": session.name, "fsd.recipe": recipe.fingerprint(), MARK: model.mark}
+    file_name = f"{name}.{one_of('format', format, 'safetensors', 'ckpt')}"
+    one_of("dtype", dtype, "fp16", "fp32")
     with writing(session), taking_turn(session.folder) as spool:
         files.clear_temporary(working(session.folder))  # not on Drive, where the spool writes meanwhile
-        file_name = f"{name}.{one_of('format', format, 'safetensors', 'ckpt')}"
+        need_room(ckpt_needs(session.folder, model.parts, get_family(recipe.family).layout, dtype))
         spool.forget(file_name)  # the older one of that name, which it replaces
         saved = save(
             model.parts,
             working(session.folder) / file_name,
-            dtype=one_of("dtype", dtype, "fp16", "fp32"),
+            dtype=dtype,
             metadata=metadata,
             layout=get_family(recipe.family).layout,
         )

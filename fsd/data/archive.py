@@ -7,7 +7,7 @@ import zipfile
 from datetime import datetime
 from pathlib import Path
 
-from fsd.data.copying import becoming, copied, files_of, need_space
+from fsd.data.copying import becoming, copied, files_of
 from fsd.data.folder import SUITE, Session, is_session
 from fsd.data.incoming import import_session
 from fsd.data.lock import writing
@@ -15,6 +15,7 @@ from fsd.data.names import user_path
 from fsd.errors import MachineError, SessionError
 from fsd.runtime.files import replacing
 from fsd.runtime.lock_record import LOCK_NAME
+from fsd.runtime.space import Need, need_room
 from fsd.runtime.spool.local_first import forget
 from fsd.runtime.spool.safe import bring
 from fsd.runtime.spool.spool import Spool
@@ -37,7 +38,7 @@ def export_session(session: Session, destination: Path | str) -> Path:
     with writing(session):
         bring(Spool(session.folder))  # what is still only on this machine's disk belongs to it
         files = files_of(session.folder)
-        need_space(target.parent, sum(path.stat().st_size for path in files))
+        need_room([Need("the copy", target.parent, sum(path.stat().st_size for path in files))])
         try:
             (_write_zip if target.suffix.lower() == ".zip" else _write_folder)(session, files, target)
         except OSError as fault:

@@ -26,6 +26,7 @@ from fsd.generate.models import Model, open_model
 from fsd.generate.request import PictureRequest
 from fsd.runtime.files import make_folder
 from fsd.runtime.process import stage_main
+from fsd.runtime.space import need_room, pictures_need
 
 
 def main(arguments: list[str]) -> dict[str, Any]:
@@ -54,6 +55,7 @@ def make(session: Session, request: PictureRequest) -> dict[str, Any]:
     prompts = request.prompts or (recipe.prompt(),)
     orders = [Order(prompt, seed, request.negative) for prompt in prompts for seed in request.seeds]
     sampling = request.sampling(get_family(recipe.family), recipe.resolution_px)
+    need_room([pictures_need("pictures", destination, 2 * len(orders), sampling.width_px, sampling.height_px)])
     model = open_model(session, recipe, request.model)
     folder = _new_folder(destination)
     named = [f"{number:02d}-{_slug(prompt)}" for number, prompt in enumerate(prompts, 1)]

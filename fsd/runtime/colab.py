@@ -22,6 +22,7 @@ LIST_FILES = "https://www.googleapis.com/auth/drive.metadata.readonly"
 READ_FILES = "https://www.googleapis.com/auth/drive.readonly"
 
 _silent_until_s = 0.0
+_granted: set[str] = set()
 
 
 def in_colab() -> bool:
@@ -141,7 +142,13 @@ def drive_token(scope: str = LIST_FILES) -> str:
 
     credentials, _ = google.auth.default(scopes=[scope])
     credentials.refresh(Request())
+    _granted.add(scope)
     return str(credentials.token)
+
+
+def drive_is_open() -> bool:
+    """Whether the user has let this process see Drive's list of files, so that to ask again opens no window."""
+    return LIST_FILES in _granted
 
 
 def first_line(fault: Exception) -> str:

@@ -17,7 +17,6 @@ from fsd.data.session import Session, open_session_folder
 from fsd.errors import FsdError, RecipeError
 from fsd.recipe import Recipe
 from fsd.runtime import process, report
-from fsd.runtime.space import need_room
 from fsd.runtime.spool.local_first import brought, working
 from fsd.runtime.spool.spool import Spool
 from fsd.train import loop
@@ -27,12 +26,12 @@ from fsd.train.latents import encode_photos
 from fsd.train.metrics import Metrics, draw_loss
 from fsd.train.noise import load_schedule
 from fsd.train.optimizer import choose_optimizer
+from fsd.train.room import need_stage_room
 from fsd.weights.base_folder import base_fingerprint
 from fsd.weights.base_model import find_base_model
 from fsd.weights.checkpoint import STAGES, Checkpoint, newest_checkpoint
 from fsd.weights.model import base_parts, stage_checkpoint
 from fsd.weights.set_aside import taking_turn
-from fsd.weights.sizes import checkpoint_bytes, checkpoint_needs
 
 _HASHED = {"photos and captions", "base model", "trained text encoder"}
 """Facts of a run that are fingerprints, which say nothing to people."""
@@ -119,11 +118,9 @@ def _origin(session: Session, stage: str, fork: bool) -> Origin:
 
 def _prepare(origin: Origin, stage: str, spool: Spool) -> Prepared:
     session, recipe, parts = origin.session, origin.recipe, origin.parts
-    extra = (parts["unet"],) if stage == "text_encoder" and recipe.text_encoder.unet == "joint" else ()
-    one_bytes = checkpoint_bytes(parts[stage], recipe.optimizer, extra)
-    need_room(checkpoint_needs(session.checkpoints, stage, one_bytes, recipe.save.keep))
-    accelerator = make_accelerator(recipe)
     photos = [*origin.photos, *origin.priors]
+    need_stage_room(session, recipe, stage, parts, photos)
+    accelerator = make_accelerator(recipe)
     latents = encode_photos(photos, parts["vae"], recipe.resolution_px, session.cache, accelerator.device)
     batches = Batches(stage, recipe, photos, len(origin.photos), latents, load_schedule(parts["scheduler"]))
     session.logs.mkdir(exist_ok=True)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from fsd.runtime import files
 from fsd.runtime.space import Need
 from fsd.runtime.spool.local_first import twin
+from fsd.weights.keys import get_layout, part_names
+from fsd.weights.output import DTYPES
 from fsd.weights.parts import weight_files
+from fsd.weights.tensors import DTYPE_BYTES
 from fsd.weights.weight_file import read_weights
 
 OPTIMIZER_BYTES = {"adamw": 8, "adamw8bit": 2}
@@ -23,6 +27,14 @@ def checkpoint_bytes(part: Path, optimizer: str, extra: tuple[Path, ...] = ()) -
     """
     state = OPTIMIZER_BYTES.get(optimizer, max(OPTIMIZER_BYTES.values()))
     return sum(parameters(folder) for folder in (part, *extra)) * (_WEIGHT_BYTES + state)
+
+
+def ckpt_needs(session: Path, parts: Mapping[str, Path], layout: str, dtype: str) -> list[Need]:
+    """What the trained model as one file will need, in the session's folder and in its local twin. dtype: its numbers'."""
+    numbers = sum(parameters(parts[name]) for name in part_names(get_layout(layout), ()) if name in parts)
+    return [
+        Need("the CKPT", place, numbers * DTYPE_BYTES[DTYPES[dtype]]) for place in (session, twin(session)) if place
+    ]
 
 
 def parameters(part: Path) -> int:

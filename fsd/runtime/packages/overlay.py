@@ -57,7 +57,7 @@ def make() -> None:
     nested = sys.prefix != sys.base_prefix
     try:
         if not python().exists() or _unfinished().exists():
-            shutil.rmtree(folder(), ignore_errors=True)
+            discard()
             EnvBuilder(system_site_packages=not nested, symlinks=True, with_pip=False).create(folder())
         if nested:  # a virtual environment of a virtual environment would see the packages of neither
             lines = [f"import site; site.addsitedir({path!r})\n" for path in machine_paths() if Path(path).is_dir()]
@@ -77,9 +77,14 @@ def changing() -> Iterator[None]:
     try:
         yield
     except BaseException:
-        shutil.rmtree(folder(), ignore_errors=True)
+        discard()
         raise
     _unfinished().unlink()
+
+
+def discard() -> None:
+    """Delete the overlay."""
+    shutil.rmtree(folder(), ignore_errors=True)
 
 
 def is_whole() -> bool:
