@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from fsd.data.lock import writing
 from fsd.data.session import Session
 from fsd.errors import RecipeError
@@ -46,13 +48,16 @@ def train_stage(session: Session, stage: str, steps: int | None, learning_rate: 
         raise
     finally:
         bring(spool_of(session.folder))
-    plot = session.logs / "loss.png"
+    plots = [place / "loss.png" for place in (working(session.logs), session.logs)]
+    plot = next(
+        filter(os.path.exists, plots), None
+    )  # which finds none, and no error, on a Drive that has died meanwhile
     loss = "" if figures["loss"] is None else f", loss {figures['loss']:.4f}"
     text = f"{checkpoint.STAGES[stage]}: {figures['steps']} of {figures['steps']} steps{loss}"
     samples = session.samples / f"{stage}-{figures['steps']:06d}" / "grid.png"
-    if samples.exists():
+    if os.path.exists(samples):
         text += f"\nsamples: {samples}"
-    return Result(text, picture=plot if plot.exists() else None, **figures)
+    return Result(text, picture=plot, **figures)
 
 
 def take_turn(session: Session) -> None:
@@ -87,6 +92,6 @@ def save_stage(session: Session, format: str, dtype: str, step: str) -> Result:
         )
         spool.add(file_name)
     size = f"{report.human_bytes(saved.size_bytes)}, {saved.tensors} tensors, SHA-256 {saved.sha256}"
-    path = session.folder / file_name
+    path = spool.place(file_name)
     text = f"{path}\n{model.as_text(recipe)}\n{size}"
     return Result(text, ckpt=str(path), size_bytes=saved.size_bytes, tensors=saved.tensors, sha256=saved.sha256)

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
 
-from fsd.data.lock_record import LOCK_NAME
 from fsd.data.names import is_silent
 from fsd.runtime.files import files_under, make_folder, sync, temporary_beside
+from fsd.runtime.lock_record import LOCK_NAME
 from fsd.runtime.spool.turn import TURN
 
 LEFT_OUT = {"cache"}
@@ -29,7 +29,7 @@ def belongs(inner: Path | PurePosixPath) -> bool:
 
 def copied(source: Path, target: Path) -> None:
     """Copy a file with its time, making the folders above it."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     shutil.copy2(source, target)
 
 

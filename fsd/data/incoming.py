@@ -14,7 +14,7 @@ from fsd.data.names import check_name, is_silent, user_path
 from fsd.data.safe_zip import MAX_TOTAL_BYTES, SafeZip
 from fsd.data.session import FOLDERS, check_root, open_session_folder, sessions_folder
 from fsd.errors import SessionError
-from fsd.runtime.files import write_json
+from fsd.runtime.files import make_folder, write_json
 from fsd.runtime.space import Need, need_room
 
 Copy = tuple[PurePosixPath, int, Callable[[Path], None]]
@@ -92,7 +92,7 @@ def _bring_in(root: Path | str, copies: list[Copy], name: str, source: Path) -> 
         for inner, _, write in copies:
             target = stage / inner
             try:
-                target.parent.mkdir(parents=True, exist_ok=True)
+                make_folder(target.parent)
                 write(target)
             except OSError as error:
                 raise SessionError(

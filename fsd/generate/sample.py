@@ -24,6 +24,7 @@ from fsd.generate.class_images import make_class_images
 from fsd.generate.images import Order, Sampling
 from fsd.generate.models import Model, open_model
 from fsd.generate.request import PictureRequest
+from fsd.runtime.files import make_folder
 from fsd.runtime.process import stage_main
 from fsd.runtime.space import need_room, pictures_need
 
@@ -89,7 +90,7 @@ def _make_files(model: Model, orders: Sequence[Order], sampling: Sampling, paths
 
 def _new_folder(inside: Path) -> Path:
     """A folder of its own in `inside`, numbered on from those that are there: 0001, 0002 and so on."""
-    inside.mkdir(parents=True, exist_ok=True)
+    make_folder(inside)
     numbers = [int(path.name) for path in inside.iterdir() if path.name.isdecimal()]
     for number in count(max(numbers, default=0) + 1):
         with suppress(FileExistsError):  # another process had the same thought

@@ -115,11 +115,11 @@ def mount_drive(mount_point: Path, force: bool) -> None:
     drive.mount(str(mount_point), force_remount=force)
 
 
-def flush_drive() -> None:
-    """Have everything written to Drive sent to Google, and unmount it; ValueError when that fails."""
+def flush_drive(timeout_s: float) -> None:
+    """Have everything written to Drive sent to Google, and unmount it; ValueError or pexpect's TIMEOUT when that fails."""
     from google.colab import drive
 
-    drive.flush_and_unmount()
+    drive.flush_and_unmount(timeout_ms=round(timeout_s * 1000))
 
 
 def end_runtime() -> None:

@@ -151,5 +151,5 @@ def _from_network(plan: SetupPlan, folder: Path, keep: bool) -> list[Wheel]:
 
 
 def _new_folder(path: Path) -> Path:
-    path.mkdir(parents=True)
+    path.mkdir()
     return path

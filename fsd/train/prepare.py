@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from transformers import CLIPTokenizer
 
 from fsd.data.dataset import TrainingPhoto, class_photos, inputs_fingerprint, training_photos
-from fsd.data.lock import writing
+from fsd.data.lock import need_turn, writing
 from fsd.data.session import Session, open_session_folder
 from fsd.errors import FsdError, RecipeError
 from fsd.recipe import Recipe
@@ -129,6 +129,7 @@ def _prepare(origin: Origin, stage: str, spool: Spool) -> Prepared:
     def saved(checkpoint: Checkpoint) -> None:
         spool.add(f"checkpoints/{checkpoint.name}", keep=recipe.save.keep)
         spool.add("logs/metrics.jsonl")
+        need_turn()
 
     def sample(checkpoint: str) -> None:
         draw_loss(metrics.path, working(session.logs) / "loss.png")

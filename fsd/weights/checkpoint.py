@@ -17,8 +17,8 @@ from typing import Any
 
 from fsd.errors import MachineError, WeightsError
 from fsd.runtime import files
+from fsd.runtime.sealing import MANIFEST, discard, rename_over, seal
 from fsd.runtime.spool.turn import places
-from fsd.weights.sealing import MANIFEST, discard, rename_over, seal
 
 STAGES = {"text_encoder": "text encoder", "unet": "UNet"}
 """The stages in order, with their names for people."""

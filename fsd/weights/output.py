@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fsd.errors import MachineError, RecipeError, WeightsError
-from fsd.runtime.files import replacing, sha256
+from fsd.runtime.files import make_folder, replacing, sha256
 from fsd.runtime.space import Need, need_room
 from fsd.weights.ckpt_zip import STORAGES, CkptFrame
 from fsd.weights.stream import write_tensors
@@ -84,7 +84,7 @@ def write_file(
         raise WeightsError(what, "choose fp16, bf16 or fp32, or a .safetensors")
     frame = FRAMES[destination.suffix](ordered, metadata)
     with disk_faults(destination):
-        destination.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(destination.parent)
         need_room([Need(destination.name, destination.parent, frame.offsets[-1] + ordered[-1].size_bytes)])
         with replacing(destination) as temporary:
             write_tensors(temporary, frame, ordered, tell)

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from fsd.errors import MachineError
 from fsd.runtime import colab, report
+from fsd.runtime.files import make_folder
 
 _MACHINE_PTH = "fsd_machine.pth"
 
@@ -143,7 +144,7 @@ def alone() -> Iterator[Path]:
     """
     path, work = folder().with_suffix(".lock"), folder().with_suffix(".work")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         lock = path.open("w")
     except OSError as fault:
         hint = "set FSD_OVERLAY to a folder that you may write to"
