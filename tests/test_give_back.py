@@ -16,7 +16,7 @@ from fsd.data.session import Session
 from fsd.errors import MachineError, TrainingError
 from fsd.runtime import colab, drive
 from fsd.runtime.report import Result
-from fsd.runtime.spool import safe, spool
+from fsd.runtime.spool import deliver, safe
 from fsd.runtime.spool.local_first import FSD_LOCAL, twin, working
 from fsd.runtime.spool.spool import Spool
 from fsd.runtime.spool.state import CONFIRMED, WRITTEN
@@ -110,7 +110,7 @@ def test_what_drive_does_not_take_keeps_the_machine_and_says_why(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(spool.deliver, "deliver", full)
+    monkeypatch.setattr(deliver, "deliver", full)
     with pytest.raises(MachineError, match=r"cup\.safetensors: local \(No space left on device\)"):
         pipeline.save_ckpt(trained, disconnect=True)
     assert given_back == []
