@@ -23,7 +23,7 @@ TRAIN = [
     "bitsandbytes>=0.45",
     *PHOTOS,
 ]
-WEBUI = [*TRAIN, "aiohttp>=3.10", "gradio>=6.0", "pyngrok>=7.2", "uv>=0.7"]
+WEBUI = [*TRAIN, "aiohttp>=3.10", "gradio>=6.0", "pyngrok>=7.2", "uv>=0.10"]
 DEMO = [*WEBUI, "fsd-tiny-base==1.0.0"]
 TEST = [
     *DEMO,

@@ -7,6 +7,7 @@ from pathlib import Path
 from fsd import pictures, pipeline
 from fsd.data.session import Session
 from fsd.errors import RecipeError
+from fsd.give_back import give_back, need_to_give_back
 from fsd.job_orders import STAGES, JobFile, recipe_with
 from fsd.job_reading import read_job
 from fsd.runtime import report
@@ -17,10 +18,12 @@ def run(recipe: str) -> Result:
     """Do a whole job without a notebook, from one JSON file; run again, it goes on where it stopped.
 
     recipe: the file, with session, photos, base_model, family, resolution_px, identifier, class_word, hold_out, captions,
-    settings, stages, ckpt, pictures, root and fork, of which only session must be there; or a session's own recipe.json.
+    settings, stages, ckpt, pictures, root, fork and disconnect, of which only session must be there; or a session's own
+    recipe.json.
     """
     job = read_job(Path(recipe))
     session = pipeline.open_session(job.session, job.root)
+    need_to_give_back(session, job.disconnect)
     if not _has_base_model(session, job):
         base_model = job.base_model or session.recipe().base_model or "sd15"
         _say(pipeline.choose_base_model(session, base_model, job.family, job.resolution_px))
@@ -41,7 +44,10 @@ def run(recipe: str) -> Result:
             raise RecipeError(refused.message, hint) from None
     last = list(done.values())[-1] if done else Result("photos and captions are ready")
     figures = {"session": str(session.folder), "stages": {stage: dict(result) for stage, result in done.items()}}
-    return Result(f"done: {session.name}, {session.folder}", picture=last.picture, **figures)
+    if job.disconnect:
+        give_back(session)  # with which Drive is away, and its pictures
+    picture = None if job.disconnect else last.picture
+    return Result(f"done: {session.name}, {session.folder}", picture=picture, **figures)
 
 
 def _do(stage: str, session: Session, job: JobFile) -> Result:

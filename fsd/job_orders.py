@@ -46,6 +46,7 @@ class JobFile:
 
     photos: a folder, a file or a zip; "" uses those that the session has. base_model: "" for the session's own, else sd15.
     stages: of STAGES. root: as for open-session. fork: go on from checkpoints although settings have changed since.
+    disconnect: when all is done and on Drive, give the machine back to Colab.
     """
 
     session: str
@@ -63,6 +64,7 @@ class JobFile:
     ckpt: CkptOrder = field(default_factory=CkptOrder)
     pictures: PictureOrder = field(default_factory=PictureOrder)
     fork: bool = False
+    disconnect: bool = False
 
 
 def recipe_with(job: JobFile, recipe: Recipe) -> Recipe:

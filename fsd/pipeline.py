@@ -9,6 +9,7 @@ Nothing here loads torch: each stage that needs it is a child process that reads
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from fsd.data import session as sessions
@@ -16,6 +17,7 @@ from fsd.data.session import Session
 from fsd.errors import SessionError
 from fsd.families import FAMILIES, get_family
 from fsd.families.rules import resolution_warning
+from fsd.give_back import give_back, need_to_give_back
 from fsd.needs import base_folder, family_found, family_of, need_photos, recipe_for, root_folder, wheelhouse_root
 from fsd.presets import with_preset_steps
 from fsd.runtime import colab, machine, report, wheels
@@ -145,20 +147,27 @@ def train_text_encoder(
 
 
 def train_unet(
-    session: Session, steps: int | None = None, learning_rate: float | None = None, fork: bool = False
+    session: Session,
+    steps: int | None = None,
+    learning_rate: float | None = None,
+    fork: bool = False,
+    disconnect: bool = False,
 ) -> Result:
     """Stage 2: teach the UNet what your subject looks like. Run it again to go on after an interruption.
 
     steps: how many (default: 100 a photo).
     learning_rate: default 2e-6.
     fork: go on from the last checkpoint although the settings have changed since.
+    disconnect: then write the CKPT too, and give the machine back to Colab once all is on Drive. Not if anything fails.
     """
     need_photos(session)
+    need_to_give_back(session, disconnect)
     first = session.recipe().text_encoder.steps
     if first and not checkpoint.is_done(session.checkpoints, "text_encoder"):
         hint = "run train_text_encoder first, or run it with 0 steps"
         raise SessionError(f"the text encoder of session {session.name!r} is not trained yet", hint)
-    return train_stage(session, "unet", steps, learning_rate, fork)
+    trained = train_stage(session, "unet", steps, learning_rate, fork)
+    return _then_away(session, trained, save_ckpt) if disconnect else trained
 
 
 def train_lora(
@@ -167,6 +176,7 @@ def train_lora(
     learning_rate: float | None = None,
     rank: int | None = None,
     fork: bool = False,
+    disconnect: bool = False,
 ) -> Result:
     """Instead of both stages: teach a LoRA your subject, a small file that changes any model of the family.
 
@@ -174,23 +184,48 @@ def train_lora(
     learning_rate: default 1e-4.
     rank: how much it can learn, 1 to 1024 (default: 16).
     fork: go on from the last checkpoint although the settings have changed since.
+    disconnect: then write its file too, and give the machine back to Colab once all is on Drive. Not if anything fails.
     """
-    return train_stage(session, "lora", steps, learning_rate, fork, rank)
+    need_photos(session)
+    need_to_give_back(session, disconnect)
+    trained = train_stage(session, "lora", steps, learning_rate, fork, rank)
+    return _then_away(session, trained, save_lora) if disconnect else trained
 
 
-def save_lora(session: Session, step: str = "") -> Result:
+def save_lora(session: Session, step: str = "", disconnect: bool = False) -> Result:
     """Write the trained LoRA as one file that web UIs open.
 
     step: one saved step, such as lora-000500 (default: the newest).
+    disconnect: then give the machine back to Colab, once all is on Drive.
     """
-    return save_lora_stage(session, step)
+    need_to_give_back(session, disconnect)
+    saved = save_lora_stage(session, step)
+    if disconnect:
+        report.say(saved.text)
+        give_back(session)
+    return saved
 
 
-def save_ckpt(session: Session, format: str = "safetensors", dtype: str = "fp16", step: str = "") -> Result:
+def save_ckpt(
+    session: Session, format: str = "safetensors", dtype: str = "fp16", step: str = "", disconnect: bool = False
+) -> Result:
     """Write the trained model as one file that web UIs open.
 
     format: "safetensors", or "ckpt" for tools that know nothing newer.
     dtype: "fp16" (half the size) or "fp32".
     step: one saved step, such as unet-000500 (default: the newest).
+    disconnect: then give the machine back to Colab, once all is on Drive.
     """
-    return save_stage(session, format, dtype, step)
+    need_to_give_back(session, disconnect)
+    saved = save_stage(session, format, dtype, step)
+    if disconnect:
+        report.say(saved.text)
+        give_back(session)
+    return saved
+
+
+def _then_away(session: Session, trained: Result, save: Callable[..., Result]) -> Result:
+    """What training gave, without its picture, after its file was written and the machine given back."""
+    report.say(trained.text)
+    save(session, disconnect=True)
+    return Result(trained.text, **trained)  # its picture was on Drive, which is away now

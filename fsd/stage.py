@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,12 +16,14 @@ from fsd.recipe import STAGES_OF
 from fsd.runtime import files, report
 from fsd.runtime.process import run_stage
 from fsd.runtime.report import Result
+from fsd.runtime.space import Need, need_room
 from fsd.runtime.spool.local_first import working
 from fsd.runtime.spool.safe import bring, spool_of
 from fsd.runtime.spool.turn import is_stale
 from fsd.settings import one_of
 from fsd.weights import checkpoint
 from fsd.weights.set_aside import taking_turn
+from fsd.weights.sizes import ckpt_needs
 
 
 def train_stage(
@@ -55,13 +58,16 @@ def train_stage(
         raise
     finally:
         bring(spool_of(session.folder))
-    plot = session.logs / "loss.png"
+    plots = [place / "loss.png" for place in (working(session.logs), session.logs)]
+    plot = next(
+        filter(os.path.exists, plots), None
+    )  # which finds none, and no error, on a Drive that has died meanwhile
     loss = "" if figures["loss"] is None else f", loss {figures['loss']:.4f}"
     text = f"{checkpoint.STAGES[stage]}: {figures['steps']} of {figures['steps']} steps{loss}"
     samples = session.samples / f"{stage}-{figures['steps']:06d}" / "grid.png"
-    if samples.exists():
+    if os.path.exists(samples):
         text += f"\nsamples: {samples}"
-    return Result(text, picture=plot if plot.exists() else None, **figures)
+    return Result(text, picture=plot, **figures)
 
 
 def take_turn(session: Session) -> None:
@@ -84,12 +90,11 @@ def save_stage(session: Session, format: str, dtype: str, step: str) -> Result:
     name = f"{session.name}-{step}" if step else session.name
     metadata = {"modelspec.title": session.name, "fsd.recipe": recipe.fingerprint(), MARK: model.mark}
     file_name = f"{name}.{one_of('format', format, 'safetensors', 'ckpt')}"
-    with _file(session, file_name) as target:
-        dtype = one_of("dtype", dtype, "fp16", "fp32")
-        layout = get_family(recipe.family).layout
+    dtype, layout = one_of("dtype", dtype, "fp16", "fp32"), get_family(recipe.family).layout
+    with _file(session, file_name, ckpt_needs(session.folder, model.parts, layout, dtype)) as target:
         saved = save(model.parts, target, dtype=dtype, metadata=metadata, layout=layout)
     size = f"{report.human_bytes(saved.size_bytes)}, {saved.tensors} tensors, SHA-256 {saved.sha256}"
-    path = session.folder / file_name
+    path = spool_of(session.folder).place(file_name)
     text = f"{path}\n{model.as_text(recipe)}\n{size}"
     return Result(text, ckpt=str(path), size_bytes=saved.size_bytes, tensors=saved.tensors, sha256=saved.sha256)
 
@@ -107,18 +112,19 @@ def save_lora_stage(session: Session, step: str) -> Result:
             f"session {session.name!r} has no LoRA at {step or 'its newest step'}", "run train_lora first"
         )
     inner = f"{session.loras.name}/{session.name}{f'-{step}' if step else ''}.safetensors"
-    with _file(session, inner) as target:
+    with _file(session, inner, []) as target:
         saved = convert_lora(model.lora, target, "kohya", get_family(recipe.family).layout)
     size = f"{report.human_bytes(saved.size_bytes)}, {saved.layers} layers, rank {recipe.lora.rank}"
-    path = session.folder / inner
+    path = spool_of(session.folder).place(inner)
     return Result(f"{path}\n{model.as_text(recipe)}\n{size}", lora=str(path), size_bytes=saved.size_bytes)
 
 
 @contextmanager
-def _file(session: Session, inner: str) -> Iterator[Path]:
-    """Where to write a file of the session, which is brought to Drive when the block ends well."""
+def _file(session: Session, inner: str, needs: Iterable[Need]) -> Iterator[Path]:
+    """Where to write a file of the session, which is brought to Drive when the block ends well. needs: its room."""
     with writing(session), taking_turn(session.folder) as spool:
         files.clear_temporary(working(session.folder))  # not on Drive, where the spool writes meanwhile
+        need_room(needs)
         spool.forget(inner)  # the older one of that name, which it replaces
         target = working(session.folder) / inner
         files.make_folder(target.parent)

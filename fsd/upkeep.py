@@ -10,6 +10,7 @@ from fsd.data.describe import in_lines
 from fsd.data.lock import writing
 from fsd.data.session import Session
 from fsd.errors import RecipeError
+from fsd.give_back import give_back
 from fsd.needs import need_training, root_folder
 from fsd.runtime import files, report
 from fsd.runtime.report import Result
@@ -92,12 +93,12 @@ def sync(session: Session, wait: bool = False, ask_google: bool = False, disconn
     ask_google: have Google confirm each file; asks you for access to Drive's list of files.
     disconnect: then give the machine back to Colab.
     """
-    take_turn(session)
-    spool = safe.spool_of(session.folder, ask_google)
     if disconnect:
-        safe.disconnect(spool)
+        give_back(session, ask_google)
     else:
-        (safe.wait if wait else safe.bring)(spool)
+        take_turn(session)
+        (safe.wait if wait else safe.bring)(safe.spool_of(session.folder, ask_google))
+    spool = safe.spool_of(session.folder, ask_google)
     return Result(safe.as_text(spool), highest=spool.highest, items={item.name: item.state for item in spool.items()})
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from micro import draw_photos, make_folder, make_micro_session
 
 from fsd.data.session import Session
+from fsd.runtime import colab
 
 os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_DISABLE_PROGRESS_BARS="1", DIFFUSERS_VERBOSITY="error")
 
@@ -40,3 +44,19 @@ def micro_session(tmp_path: Path, micro_model: Path) -> Session:
 def no_overlay_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Packages that `fsd setup` once put beside this machine's own are no business of the tests."""
     os.environ["FSD_OVERLAY"] = str(tmp_path_factory.mktemp("overlay") / "none")
+
+
+@pytest.fixture
+def google(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ModuleType]:
+    """The stand-in, importable as `google.colab`; Drive would be mounted in a folder of the test."""
+    before = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "google"}
+    for name in before:
+        del sys.modules[name]
+    monkeypatch.syspath_prepend(Path(__file__).parent / "colab")
+    monkeypatch.delenv("FSD_HOME", raising=False)
+    monkeypatch.setattr(colab, "MOUNT_POINT", tmp_path / "drive")
+    monkeypatch.setattr(colab, "_silent_until_s", 0.0)
+    yield importlib.import_module("google.colab")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "google"]:
+        del sys.modules[name]
+    sys.modules.update(before)

@@ -15,9 +15,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from fsd.data.lock import holder
 from fsd.data.session import Session
+from fsd.runtime.lock_record import holder
 from fsd.runtime.spool import deliver
 from fsd.runtime.spool.local_first import FSD_LOCAL
 
@@ -42,9 +43,9 @@ def run_stage_module(stage: str, folder: str, local: str, output: str) -> None:
     runpy.run_module(f"fsd.train.{stage}", run_name="__main__", alter_sys=True)
 
 
-def _copy_slowly(source: Path, target: Path, copy: Callable[[Path, Path], None] = deliver._copy) -> None:
+def _copy_slowly(*given: Any, copy: Callable[..., Any] = deliver._copy) -> Any:
     time.sleep(_SLOW_COPY_S)
-    copy(source, target)
+    return copy(*given)
 
 
 class Training:

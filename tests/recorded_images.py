@@ -6,6 +6,7 @@ recorded: it may be there or not. `colab/resolve.py` writes `colab/resolved.json
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import runpy
@@ -68,6 +69,15 @@ def profiles() -> dict[str, tuple[str, ...]]:
     }
 
 
+def asked_for() -> dict[str, Any]:
+    """What a record is made from: each profile's requirements, and each image's packages by a checksum."""
+    freezes = {path.stem: hashlib.sha256(path.read_bytes()).hexdigest() for path in (HERE / "freezes").glob("*.txt")}
+    return {
+        "profiles": {name: sorted(lines) for name, lines in profiles().items()},
+        "images": dict(sorted(freezes.items())),
+    }
+
+
 def extras() -> dict[str, tuple[str, ...]]:
     """What setup.py's extras for users ask for, its base requirements included, without what is ours."""
     with patch("setuptools.setup") as setup:
@@ -81,7 +91,7 @@ def extras() -> dict[str, tuple[str, ...]]:
 
 
 def resolution() -> dict[str, Any]:
-    """What `colab/resolve.py` recorded: "images" (image -> profile -> name -> version) and "metadata" by NAME==VERSION."""
+    """What `colab/resolve.py` recorded: "asked_for", "images" (image -> profile -> name -> version), "metadata" (by pin)."""
     return json.loads(RESOLVED.read_text(encoding="utf-8"))
 
 

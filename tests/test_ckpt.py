@@ -16,8 +16,9 @@ from subjects import train_a_little
 from fsd import pipeline, upkeep
 from fsd.data.session import Session
 from fsd.errors import FsdError, MachineError, SessionError, WeightsError
+from fsd.runtime import space
 from fsd.runtime.files import sha256
-from fsd.weights import output, stream
+from fsd.weights import stream
 from fsd.weights.ckpt import read_file, save_ckpt
 from fsd.weights.folder import write_folder
 from fsd.weights.layouts import LAYOUTS
@@ -248,7 +249,7 @@ def test_a_full_disk_is_said_before_anything_is_written(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(output.shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    monkeypatch.setattr(space.shutil, "disk_usage", lambda path: usage._replace(free=1000))
     with pytest.raises(MachineError, match="are free"):
         save_ckpt(parts_of(small), tmp_path / "out" / "model.safetensors")
     monkeypatch.undo()

@@ -331,6 +331,43 @@ def test_an_option_is_not_taken_for_the_value_of_the_one_before(fsd: Fsd) -> Non
     assert (code, "--flags: expected one argument" in err) == (2, True)
 
 
+@pytest.mark.parametrize(
+    ("words", "verb"),
+    [
+        ("session clean cup", "clean-session"),
+        ("clean session cup", "clean-session"),
+        ("clean-session cup", "clean-session"),
+        ("session list", "list-sessions"),
+        ("sessions list", "list-sessions"),
+        ("session show cup", "show-session"),
+        ("session export cup cup.zip", "export-session"),
+        ("launch webui", "webui-launch"),
+        ("add controlnet canny sd15", "controlnet-add"),
+        ("photo add cup", "add-photos"),
+        ("families", "families"),
+        ("sync cup", "sync"),
+    ],
+)
+def test_a_verbs_two_words_may_come_in_either_order(words: str, verb: str) -> None:
+    assert command_line.read_options(words.split())["verb"] == verb
+
+
+def test_no_two_verbs_are_made_of_the_same_words() -> None:
+    words = [tuple(sorted(command_line._halves(name))) for name in command_line.verbs()]
+    assert len(set(words)) == len(words)
+
+
+def test_half_a_verb_lists_those_that_it_may_be(fsd: Fsd) -> None:
+    code, out, _ = fsd("session", "--help")
+    assert code == 0
+    for verb in ("open", "show", "list", "export", "import", "remove", "clean"):
+        assert f"fsd {verb}-session" in out
+    code, _, err = fsd("session")
+    assert (code, "fsd session is only half a verb" in err, "fsd clean-session" in err) == (2, True, True)
+    code, _, err = fsd("session", "claen", "cup")
+    assert (code, "there is no verb 'session claen'" in err) == (2, True)
+
+
 def test_the_help_of_half_a_verb_shows_both(fsd: Fsd) -> None:
     code, out, err = fsd("webui", "--help")
     assert (code, err, [line.split("   ")[0] for line in out.splitlines()]) == (

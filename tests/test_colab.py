@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import errno
-import importlib
 import inspect
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -16,23 +14,6 @@ from notebook_runner import ROOT, STAND_IN
 
 from fsd.errors import FsdError, MachineError, SessionError
 from fsd.runtime import colab, secrets
-
-
-@pytest.fixture
-def google(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ModuleType]:
-    """The stand-in, importable as `google.colab`; Drive would be mounted in a folder of the test."""
-    before = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "google"}
-    for name in before:
-        del sys.modules[name]
-    monkeypatch.syspath_prepend(STAND_IN)
-    monkeypatch.delenv("FSD_HOME", raising=False)
-    monkeypatch.setattr(colab, "MOUNT_POINT", tmp_path / "drive")
-    monkeypatch.setattr(colab, "_silent_until_s", 0.0)
-    yield importlib.import_module("google.colab")
-    for name in [name for name in sys.modules if name.partition(".")[0] == "google"]:
-        del sys.modules[name]
-    sys.modules.update(before)
-
 
 SIGNATURES = {
     "drive.mount": "(mountpoint, force_remount=False, timeout_ms=120000, readonly=False)",

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from notebook_runner import ROOT
 from packaging.requirements import Requirement
-from recorded_images import Recorded, check, extras, images, profiles, resolution
+from recorded_images import Recorded, asked_for, check, extras, images, profiles, resolution
 
 from fsd.runtime.doctor.image import NEWEST
 
@@ -33,6 +33,10 @@ def test_every_image_and_profile_is_resolved() -> None:
     assert len(RECORD["images"]) == 6
     for image in images():
         assert RECORD["images"][image.name].keys() == profiles().keys() == {"train", "webui", "caption", "all"}
+
+
+def test_the_record_is_of_what_is_asked_for_now() -> None:
+    assert RECORD["asked_for"] == asked_for(), "what fsd asks for, or an image, has changed: run tests/colab/resolve.py"
 
 
 def test_the_profiles_are_the_extras() -> None:

@@ -13,6 +13,7 @@ import pytest
 from fsd.data.session import create
 from fsd.errors import MachineError
 from fsd.runtime import colab, drive, files
+from fsd.runtime.spool import deliver, heartbeat
 from fsd.runtime.spool.heartbeat import MARK, Heartbeat
 from fsd.weights import checkpoint
 
@@ -36,7 +37,9 @@ def mount_point(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 def test_nothing_is_made_where_drive_is_not_mounted(mount_point: Path) -> None:
     root = mount_point / "MyDrive"
+    (here := mount_point.with_name("here.txt")).write_text("whole")
     attempts = [
+        lambda: deliver.deliver(here, root / "dog" / "here.txt", lambda _: None),
         lambda: create(root, "dog"),
         lambda: files.write_json(root / "a" / "b.json", 1),
         lambda: checkpoint.save_checkpoint(root / "checkpoints", "unet", 1, False, {}, lambda folder: None),
@@ -86,6 +89,13 @@ def test_a_read_only_drive_is_one_clear_error(mount_point: Path, monkeypatch: py
     assert forced == [True]
 
 
+def test_a_mount_that_never_answers_is_dead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = Event()
+    monkeypatch.setattr(os, "statvfs", lambda path: answer.wait(30))
+    assert "has not answered" in drive.state(tmp_path, timeout_s=0.05)
+    answer.set()
+
+
 def test_temporary_storage_is_said_loudly_and_once(
     mount_point: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -120,27 +130,43 @@ def test_what_a_drive_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
     def fail(*_: object) -> None:
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(files, "write_text", fail)
+    monkeypatch.setattr(heartbeat, "_write", fail)
     assert Heartbeat(tmp_path).fault() == fault
 
 
 def test_stale_reads_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / MARK).write_text("of yesterday")
-    monkeypatch.setattr(files, "write_text", lambda path, text: None)
+    monkeypatch.setattr(heartbeat, "_write", lambda mark, beat: None)
     assert Heartbeat(tmp_path).fault() == "what is read there is stale"
+
+
+def test_drive_does_not_keep_a_version_for_every_beat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    beat, mark = Heartbeat(tmp_path), tmp_path / MARK
+    assert beat.fault() == ""
+    first, inode = mark.read_text(), mark.stat().st_ino
+    assert [beat.fault() for _ in range(3)] == [""] * 3
+    assert mark.read_text() == first
+    monkeypatch.setattr(heartbeat, "WRITE_S", 0)
+    assert beat.fault() == ""
+    assert mark.read_text() != first
+    assert mark.stat().st_ino == inode  # written in its place: what is replaced fills Drive's bin
+
+
+def test_two_processes_on_one_drive_do_not_call_each_other_stale(tmp_path: Path) -> None:
+    first, second = Heartbeat(tmp_path), Heartbeat(tmp_path)
+    assert [first.fault(), second.fault(), first.fault(), second.fault()] == [""] * 4
 
 
 def test_a_drive_that_never_answers_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     answer, asked = Event(), []
-    monkeypatch.setattr(files, "write_text", lambda path, text: (asked.append(path), answer.wait(30)))
+    monkeypatch.setattr(heartbeat, "_write", lambda mark, beat: asked.append(beat) or answer.wait(30))
     beat = Heartbeat(tmp_path, timeout_s=0.05)
     assert "has not answered" in beat.fault()
     assert "has not answered" in beat.fault()
     assert len(asked) == 1  # one thread waits, not one a beat
     monkeypatch.undo()
     answer.set()
-    beat.timeout_s = 10
-    beat.fault()  # of the question that was under way
+    beat._patience.limit_s = 10
     assert beat.fault() == ""
 
 

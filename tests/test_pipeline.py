@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from fsd import pictures, pipeline, sharing, upkeep
 from fsd.data.session import Session, describe
 from fsd.errors import FsdError, SessionError
 from fsd.runtime.files import TEMPORARY_MARK, sha256
+from fsd.runtime.spool import deliver
 from fsd.runtime.spool.local_first import FSD_LOCAL, working
 
 
@@ -145,3 +148,21 @@ def test_what_a_cut_save_left_goes_but_nothing_that_the_spool_is_writing(
     heartbeat.touch()
     assert Path(pipeline.save_ckpt(session, step="base")["ckpt"]).is_file()
     assert (cut.exists(), heartbeat.exists()) == (False, True)
+
+
+def test_a_ckpt_that_drive_does_not_take_is_named_where_it_is(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setenv(FSD_LOCAL, str(tmp_path / "local"))
+    (session.checkpoints / "unet-000002").mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(deliver, "_copy", full)
+        assert (
+            Path(pipeline.save_ckpt(session, step="base")["ckpt"]) == working(session.folder) / "cup-base.safetensors"
+        )
+    exported = Path(sharing.export_session(session, str(tmp_path / "out"))["path"])  # which brings it first
+    assert (exported / "cup-base.safetensors").is_file()
+    assert Path(pipeline.save_ckpt(session, step="base")["ckpt"]) == session.folder / "cup-base.safetensors"

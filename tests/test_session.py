@@ -20,11 +20,11 @@ from PIL import Image
 from fsd.data import lock, safe_zip
 from fsd.data.archive import export_session, import_session, remove_session
 from fsd.data.dataset import inputs_fingerprint, training_photos
-from fsd.data.lock_record import LOCK_NAME, holder, read
 from fsd.data.photos import add_photos
 from fsd.data.session import Session, create, describe, list_sessions, open_session, open_session_folder, writing
 from fsd.errors import MachineError, RecipeError, SessionError
 from fsd.recipe import Recipe
+from fsd.runtime.lock_record import LOCK_NAME, holder, read
 from fsd.upkeep import free_drive_space
 
 

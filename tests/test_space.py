@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,7 +22,7 @@ from fsd.weights.sizes import checkpoint_bytes, checkpoint_needs, parameters
 
 
 def free_bytes(monkeypatch: pytest.MonkeyPatch, size_bytes: int) -> None:
-    monkeypatch.setattr(space.shutil, "disk_usage", lambda place: SimpleNamespace(free=size_bytes))
+    monkeypatch.setattr(space.shutil, "disk_usage", lambda place: SimpleNamespace(free=size_bytes, total=10**12))
 
 
 def test_room_enough_is_not_mentioned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,6 +39,19 @@ def test_what_is_to_come_is_added_up_and_listed(tmp_path: Path, monkeypatch: pyt
     assert "1.00 GB are free" in caught.value.message
     assert "two checkpoints 600.0 MB, one CKPT 600.0 MB" in caught.value.message
     assert "bin" not in caught.value.hint
+
+
+def test_a_drive_that_does_not_tell_its_room_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def away(*_: object) -> None:
+        raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
+
+    monkeypatch.setattr(space.shutil, "disk_usage", lambda place: SimpleNamespace(free=0, total=0))
+    need_room([Need("checkpoints", tmp_path, 1)])
+    monkeypatch.setattr(space, "_existing", away)
+    need_room([Need("checkpoints", Path("/"), 1)])
+    assert "room for checkpoints in / cannot be told: Transport endpoint" in capsys.readouterr().out
 
 
 def test_on_drive_its_bin_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

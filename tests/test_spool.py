@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import pytest
 
 from fsd.errors import MachineError, WeightsError
-from fsd.runtime.spool import deliver, safe
+from fsd.runtime.spool import aside, deliver, safe
 from fsd.runtime.spool.local_first import brought, forget, twin, working
 from fsd.runtime.spool.spool import Spool
-from fsd.runtime.spool.state import CONFIRMED, LOCAL, WRITTEN
+from fsd.runtime.spool.state import CONFIRMED, LOCAL, STATE, WRITTEN, SpoolState
 from fsd.weights import checkpoint
 
 ROOT = Path(__file__).parents[1]
@@ -200,14 +202,14 @@ def test_saved_again_under_the_same_name_is_sent_again(session: Path) -> None:
 
 def test_it_works_in_the_background_until_it_is_stopped(session: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written = Event()
-    became: Callable[..., object] = Spool._became
+    became: Callable[..., object] = SpoolState.became
 
-    def seen(self: Spool, then: object, now: object) -> object:
+    def seen(self: SpoolState, then: object, now: object) -> object:
         result = became(self, then, now)
         written.set()
         return result
 
-    monkeypatch.setattr(Spool, "_became", seen)
+    monkeypatch.setattr(SpoolState, "became", seen)
     spool = Spool(session).start()
     spool.add(save(session, 1))
     assert written.wait(30)
@@ -222,20 +224,20 @@ def test_it_works_in_the_background_until_it_is_stopped(session: Path, monkeypat
 
 def test_the_machine_is_given_back_only_at_the_highest_level(session: Path) -> None:
     done: list[str] = []
-    arguments = {"flush": lambda: done.append("flush"), "end": lambda: done.append("end")}
+    arguments = {"flush": lambda timeout_s: done.append("flush"), "end": lambda: done.append("end")}
     waiting = spool_of(session, confirm=lambda path, md5: False)
     waiting.add(save(session, 1))
     with pytest.raises(MachineError, match="not yet confirmed by Google"):
         safe.disconnect(waiting, timeout_s=0, **arguments)
     assert done == []
     safe.disconnect(spool_of(session, confirm=lambda path, md5: True), **arguments)
-    assert done == ["end"]
+    assert done == ["flush", "end"]
     safe.disconnect(spool_of(session), **arguments)
-    assert done == ["end", "flush", "end"]
+    assert done == ["flush", "end"] * 2
 
 
 def test_a_drive_that_cannot_send_keeps_the_machine(session: Path) -> None:
-    def fail() -> None:
+    def fail(timeout_s: float) -> None:
         raise ValueError("flush_and_unmount failed")
 
     with pytest.raises(MachineError, match="flush_and_unmount failed"):
@@ -275,11 +277,30 @@ def test_a_log_is_gone_on_with_where_it_is_newest(session: Path) -> None:
     assert brought(log).read_text() == "of another machine"
 
 
-def test_a_session_made_anew_knows_nothing_of_the_one_before(session: Path) -> None:
+def test_a_log_is_never_shortened_by_its_own_copy_on_drive(session: Path) -> None:
+    log = session / "metrics.jsonl"
+    log.write_text("1\n")
+    local = brought(log)
+    local.write_text("1\n2\n")
+    os.utime(log, (local.stat().st_mtime + 60,) * 2)  # Drive's time is that of the copying, or Google's own
+    assert brought(log).read_text() == "1\n2\n"
+    log.write_text("1\n2\n3\n")
+    os.utime(log, (local.stat().st_mtime - 60,) * 2)
+    assert brought(log).read_text() == "1\n2\n3\n"
+
+
+def test_a_session_made_anew_knows_nothing_of_the_one_before(session: Path, capsys: pytest.CaptureFixture[str]) -> None:
     spool_of(session).add(save(session, 1))
-    assert forget(session) > 0
+    assert forget(session) == 0
     assert checkpoint.newest_checkpoint(session / "checkpoints", "unet", print) is None
     assert spool_of(session).items() == []
+    (kept,) = working(session).parent.glob("dog.*")  # it had not come to Drive
+    assert f"is kept in {kept}: checkpoints/unet-000001" in capsys.readouterr().out
+    assert checkpoint.verify_checkpoint(kept / "checkpoints" / "unet-000001").step == 1
+    spool_of(session).add(save(session, 2))
+    assert safe.wait(spool_of(session)) == WRITTEN
+    assert forget(session) > 0
+    assert not working(session).exists()
 
 
 def test_a_stage_leaves_nothing_behind_on_the_local_disk_alone(
@@ -301,3 +322,195 @@ def test_a_stage_leaves_nothing_behind_on_the_local_disk_alone(
     session.with_name("away").rename(session)
     assert safe.bring(safe.spool_of(session))
     assert states(spool)["unet-000002"] == WRITTEN
+
+
+# --- a Drive that never answers -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def dead(session: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Event]:
+    """From the copying on, Drive does not answer until the event is set."""
+    answers, copy = Event(), deliver._copy
+
+    def hang(*arguments: Any) -> Any:
+        answers.wait(60)
+        return copy(*arguments)
+
+    monkeypatch.setattr(deliver, "_copy", hang)
+    monkeypatch.setattr("fsd.runtime.spool.spool.STUCK_S", 0.1)
+    yield answers
+    answers.set()
+
+
+def test_a_drive_that_never_answers_holds_no_verb_up(
+    session: Path, dead: Event, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with safe.spooling(session) as spool:
+        spool.add(save(session, 1))
+    assert not safe.bring(safe.spool_of(session))
+    assert "NOT YET ON DRIVE, only on this machine's disk: checkpoints/unet-000001" in capsys.readouterr().out
+    with pytest.raises(MachineError, match="1 of 1 are not yet written to Drive"):
+        safe.wait(spool, timeout_s=0)
+    with pytest.raises(MachineError, match="1 of 1 are not yet written to Drive"):
+        safe.disconnect(
+            spool, 0, lambda timeout_s: pytest.fail("not all is written"), lambda: pytest.fail("given back")
+        )
+    assert "has not answered for" in spool.items()[0].why
+    dead.set()
+    spool._patience.limit_s = 30
+    assert safe.wait(spool) == WRITTEN  # the piece that was given up on ends first: two never copy at once
+
+
+def test_training_goes_on_beside_a_drive_that_never_answers(session: Path, dead: Event) -> None:
+    spool = Spool(session).start()
+    for step in (1, 2, 3):
+        spool.add(save(session, step))
+    spool.stop()
+    assert list(states(spool).values()) == [LOCAL] * 3
+
+
+# --- what is called written is there ----------------------------------------------------------------------------------------
+
+
+def test_a_list_that_cannot_be_read_calls_nothing_safe(session: Path) -> None:
+    spool = spool_of(session)
+    assert spool.local is not None
+    spool.add(save(session, 1))
+    (spool.local / "dog.safetensors").write_bytes(b"weights")
+    spool.add("dog.safetensors")
+    assert safe.wait(spool) == WRITTEN
+    for text in ("", "[{", '[{"name": "dog.safetensors", "stamp": "1", "state": "written to Drive", "younger": 1}]'):
+        (spool.local / STATE).write_text(text)
+        assert states(spool_of(session)) == {"unet-000001": LOCAL, "dog.safetensors": LOCAL}
+    session.rename(session.with_name("away"))
+    with pytest.raises(MachineError, match="2 of 2 are not yet"):
+        safe.wait(spool_of(session), timeout_s=0)
+    session.with_name("away").rename(session)
+    assert safe.wait(spool_of(session)) == WRITTEN
+
+
+def test_what_drive_lost_is_copied_again(session: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spool = spool_of(session)
+    spool.add(save(session, 1))
+    spool.work()
+    weights = session / "checkpoints" / "unet-000001" / "unet" / "weights.safetensors"
+    os.truncate(weights, 0)
+    assert safe.wait(spool_of(session)) == WRITTEN  # as the next process does it
+    assert weights.read_bytes() == b"weights"
+    assert "unet-000001 is no longer on Drive as it was written there" in capsys.readouterr().out
+    session.rename(session.with_name("away"))  # a mount dies and comes back empty
+    session.mkdir()
+    assert safe.wait(spool_of(session)) == WRITTEN
+    assert weights.is_file()
+
+
+def test_what_was_freed_on_purpose_stays_away(session: Path) -> None:
+    spool = spool_of(session)
+    for step in (1, 2):
+        spool.add(save(session, step))
+    spool.work()
+    checkpoint.discard(session / "checkpoints" / "unet-000001")
+    assert safe.wait(spool_of(session)) == WRITTEN
+    assert states(spool) == {"unet-000002": WRITTEN}
+    checkpoint.discard(session / "checkpoints" / "unet-000002")
+    checkpoint.discard(working(session / "checkpoints") / "unet-000002")
+    assert states(spool_of(session)) == {"unet-000002": WRITTEN}
+    spool_of(session).work()
+    assert spool.items() == []
+
+
+def test_a_drive_that_is_away_confirms_nothing(session: Path) -> None:
+    spool = spool_of(session)
+    spool.add(save(session, 1))
+    assert safe.wait(spool) == WRITTEN
+    session.rename(session.with_name("away"))
+    with pytest.raises(MachineError, match="cannot be looked for"):
+        safe.disconnect(
+            spool_of(session), 0, lambda timeout_s: pytest.fail("flushed"), lambda: pytest.fail("given back")
+        )
+
+
+def test_a_damaged_checkpoint_is_not_sent_and_retires_nothing(session: Path) -> None:
+    spool = spool_of(session)
+    for step in (1, 2):
+        spool.add(save(session, step), keep=1)
+        spool.work()
+    spool.add(save(session, 3), keep=1)
+    (working(session / "checkpoints") / "unet-000003" / "optimizer.safetensors").unlink(missing_ok=True)
+    (working(session / "checkpoints") / "unet-000003" / "unet" / "weights.safetensors").write_bytes(
+        b"weightsweights\0eights"
+    )
+    spool.work()
+    assert states(spool)["unet-000003"] == LOCAL
+    assert "damaged on this machine's disk (unet/weights.safetensors)" in spool.items()[-1].why
+    assert sorted(path.name for path in (session / "checkpoints").iterdir()) == ["unet-000001", "unet-000002"]
+
+
+def test_a_damaged_one_on_drive_does_not_count_as_kept(session: Path) -> None:
+    spool = spool_of(session)
+    for step in (1, 2):
+        spool.add(save(session, step), keep=1)
+        spool.work()
+    on_drive = session / "checkpoints"
+    os.truncate(on_drive / "unet-000002" / "unet" / "weights.safetensors", 0)
+    spool.add(save(session, 3), keep=1)
+    spool.work()
+    assert sorted(path.name for path in on_drive.iterdir()) == ["unet-000001", "unet-000003"]
+    os.truncate(on_drive / "unet-000001" / "unet" / "weights.safetensors", 0)
+    os.truncate(on_drive / "unet-000003" / "unet" / "weights.safetensors", 0)
+    spool.add(save(session, 4), keep=1)
+    spool.work()
+    assert sorted(path.name for path in on_drive.iterdir()) == ["unet-000001", "unet-000003", "unet-000004"]
+
+
+def test_a_kill_between_the_two_renames_loses_nothing(session: Path) -> None:
+    spool = spool_of(session, confirm=lambda path, md5: True)
+    spool.add(save(session, 1), keep=1)
+    assert safe.wait(spool) == CONFIRMED
+    spool.add(save(session, 1, b"other weights"), keep=1)
+    code = "import sys, os, signal\nfrom pathlib import Path\nfrom fsd.runtime.spool import spool\n"
+    code += "os.replace = lambda a, b: os.kill(os.getpid(), signal.SIGKILL) if 'drive' in str(b) and os.path.isdir(a)"
+    code += " else os.rename(a, b)\nspool.Spool(Path(sys.argv[1])).work()"
+    assert subprocess.run([sys.executable, "-c", code, str(session)], cwd=ROOT).returncode == -9
+    on_drive = session / "checkpoints"
+    assert not (on_drive / "unet-000001").exists()
+    aside.put_all_back(on_drive)  # as the next delivery from any machine does first
+    assert checkpoint.verify_checkpoint(on_drive / "unet-000001").step == 1
+    assert safe.wait(spool_of(session)) == WRITTEN
+    assert (on_drive / "unet-000001" / "unet" / "weights.safetensors").read_bytes() == b"other weights"
+    assert [path.name for path in on_drive.iterdir()] == ["unet-000001"]
+
+
+def test_a_log_that_grows_while_it_is_copied_is_sent_as_it_was_read(
+    session: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = spool_of(session)
+    assert spool.local is not None
+    log = spool.local / "metrics.jsonl"
+    log.parent.mkdir(parents=True)
+    log.write_text("1\n")
+    (session / "metrics.jsonl").write_text("0\n")
+    spool.add("metrics.jsonl")
+    put = deliver._put
+    monkeypatch.setattr(deliver, "_put", lambda *of: (log.write_text("1\n2\n"), put(*of))[1])
+    spool.work()
+    assert states(spool) == {"metrics.jsonl": WRITTEN}
+    assert (session / "metrics.jsonl").read_text() == "1\n2\n"
+
+
+def test_a_full_drive_is_said_with_what_to_do(
+    session: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sync = os.fsync
+
+    def full(descriptor: int) -> None:
+        if os.readlink(f"/proc/self/fd/{descriptor}").startswith(str(session)):
+            raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+        sync(descriptor)
+
+    spool = spool_of(session)
+    spool.add(save(session, 1))
+    monkeypatch.setattr(os, "fsync", full)
+    assert not safe.bring(spool)
+    said = capsys.readouterr().out
+    assert "Disk quota exceeded. What to do: run fsd clean-session, and empty Drive's bin" in said

@@ -24,6 +24,7 @@ from fsd.runtime.packages.installed import Found, installed, provider
 from fsd.runtime.packages.locks import check_against, read_lock
 from fsd.runtime.packages.profiles import PROFILES, Profile
 from fsd.runtime.packages.resolve import Wheel
+from fsd.runtime.packages.setup_result import Row, SetupResult
 from fsd.runtime.wheels import check, install, need_working, plan_setup
 
 ROOT = Path(__file__).parents[1]
@@ -248,6 +249,27 @@ def test_what_is_too_old_is_replaced_for_children_only(place: Place, monkeypatch
     assert _import("fsd_alpha") == "1.0" and _import("fsd_delta") == "1.0"
 
 
+def test_what_was_built_for_the_replaced_version_comes_anew_too(place: Place) -> None:
+    """As torchvision does for torch: the children would load it beside a torch that it was not built for."""
+    tiny_installed(place.machine, "fsd-alpha", "1.0")
+    tiny_installed(place.machine, "fsd-delta", "1.0", "fsd-alpha==1.0")
+    tiny_installed(place.machine, "fsd-gamma", "1.0", "fsd-alpha<2")
+    for name, needs in (("fsd-alpha", ()), ("fsd-delta", ("fsd-alpha==2.0",)), ("fsd-gamma", ())):
+        tiny_wheel(place.registry, name, "2.0", *needs)
+    chosen = choose(plan_setup(place.profile("fsd-alpha>=2")))
+    assert {wheel.name: wheel.version for wheel in chosen if wheel.name != "uv"} == {
+        "fsd-alpha": "2.0",
+        "fsd-delta": "2.0",
+    }
+
+
+def test_torch_for_another_driver_says_how_to_get_the_right_one() -> None:
+    row = Row("torch", "2.15.0", "new", "torch's CUDA 13.2 does not work with the driver of T4")
+    with pytest.raises(MachineError, match="does not work") as caught:
+        need_working(SetupResult("train", (row,), (), "", "CUDA 13.2", 0.0, 0.0))
+    assert "UV_TORCH_BACKEND=auto" in caught.value.hint
+
+
 def test_a_machine_that_nothing_fits_gets_one_precise_message(place: Place) -> None:
     tiny_installed(place.machine, "fsd-alpha", "1.0")
     tiny_wheel(place.registry, "fsd-beta", "1.0", "fsd-alpha>=2")
@@ -295,10 +317,9 @@ def test_too_little_room_is_said_before_anything_is_fetched(place: Place, monkey
 
 
 def test_what_is_there_stays_when_the_network_fails(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("fsd-beta", "fsd-gamma"):
-        tiny_wheel(place.registry, name, "1.0")
+    _, gamma = (tiny_wheel(place.registry, name, "1.0") for name in ("fsd-beta", "fsd-gamma"))
     install(place.profile("fsd-beta>=1"))
-    wrong = Wheel("fsd-gamma", "1.0", "", "", 10, "0" * 64)
+    wrong = Wheel("fsd-gamma", "1.0", gamma.name, gamma.as_uri(), 10, "0" * 64)
     monkeypatch.setattr("fsd.runtime.wheels.choose", lambda plan: [wrong])
     with pytest.raises(MachineError, match="Hash mismatch"):
         install(place.profile("fsd-beta>=1", "fsd-gamma"))
@@ -320,7 +341,7 @@ def test_two_setups_at_once_are_refused(place: Place) -> None:
         install(place.profile("fsd-beta>=1"))
 
 
-@pytest.mark.parametrize(("said", "taken"), [("uv 0.13.9 (x86_64)", True), ("uv 0.5.0", False), ("?", False)])
+@pytest.mark.parametrize(("said", "taken"), [("uv 0.13.9 (x86_64)", True), ("uv 0.9.30", False), ("?", False)])
 def test_a_uv_that_is_too_old_is_passed_over(
     said: str, taken: bool, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -353,8 +374,19 @@ def test_a_package_that_does_not_import_is_named_and_the_rest_go_on(place: Place
     alpha, beta, gamma = (row.works for row in result.rows)
     assert alpha == "ModuleNotFoundError: No module named 'no_such_thing'"
     assert beta == "importing it ends Python (exit code -11)" and gamma == "yes"
-    with pytest.raises(MachineError, match=r"fsd-alpha 1.0: ModuleNotFoundError.*fsd-beta"):
+    with pytest.raises(MachineError, match=r"fsd-alpha 1.0: ModuleNotFoundError.*fsd-beta") as caught:
         need_working(result)
+    assert "install --force-reinstall fsd-alpha fsd-beta" in caught.value.hint
+
+
+@pytest.mark.parametrize("lost", ["fsd_beta.py", "fsd_beta-1.0.dist-info/METADATA", "fsd_gamma.py"])
+def test_an_overlay_that_lost_files_is_made_anew(place: Place, lost: str, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny_wheel(place.registry, "fsd-beta", "1.0", "fsd-gamma", code="import fsd_gamma; version = '1.0'")
+    tiny_wheel(place.registry, "fsd-gamma", "1.0")
+    install(place.profile("fsd-beta>=1"))
+    (overlay.packages() / lost).unlink()
+    assert not install("tiny").failed
+    assert f"{lost} is not as it was installed" in capsys.readouterr().out and _import("fsd_gamma") == "1.0"
 
 
 @pytest.mark.parametrize(
@@ -502,7 +534,7 @@ def test_a_wheel_that_is_not_the_resolved_one_is_not_installed(
     place: Place, monkeypatch: pytest.MonkeyPatch, save: bool, said: str
 ) -> None:
     wheel = tiny_wheel(place.registry, "fsd-beta", "1.0")
-    wrong = Wheel("fsd-beta", "1.0", wheel.name, str(wheel), 10, "0" * 64)
+    wrong = Wheel("fsd-beta", "1.0", wheel.name, wheel.as_uri(), 10, "0" * 64)
     monkeypatch.setattr("fsd.runtime.wheels.choose", lambda plan: [wrong])
     with pytest.raises(FsdError, match=said):
         install(place.profile("fsd-beta>=1"), place.house, save)
@@ -528,6 +560,7 @@ def test_a_lock_has_hashes_in_range_and_no_host(path: Path) -> None:
     same = dict(line.split("==") for line in (LOCKS / "cpu.txt").read_text().splitlines() if "==" in line)
     assert lock.get("torch", ("", ""))[0] == (same["torch"] if "-cpu-" in path.name else "")
     for need in PROFILES[path.stem.split("-")[0]].parsed():
+        assert need.name in lock or "-colab-" in path.name, "a new requirement: run wheels/locks/make.py cpu colab"
         if need.name in lock:
             assert requirements.in_range(lock[need.name][0], need.range), need
 
@@ -551,8 +584,29 @@ def test_uv_runs_without_what_an_image_sets_for_its_own(monkeypatch: pytest.Monk
     assert {"UV_CACHE_DIR", "UV_INDEX_URL", "PATH"} <= kept
     assert not kept & {"UV_SYSTEM_PYTHON", "UV_CONSTRAINT", "PYTHONPATH"}
     assert uv._why("error: it failed\n  cause: no answer from https://me:secret@host/simple\n") == (
-        "no answer from https://host/simple"
+        "it failed: no answer from https://host/simple"
     )
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        (
+            "  × Failed to download `a`\n  ├─▶ Hash mismatch for `a`\n  ╰─▶ Expected: 1\n",
+            "Failed to download `a` Hash mismatch",
+        ),
+        (
+            "Resolved 3 packages\n  x No solution\n  ╰─▶ Because b is not\n      there, no c.\n",
+            "Because b is not there, no c.",
+        ),
+        (
+            "Downloading torch (1GiB)\nerror: Failed to read: /x\n  cause: no such file\n",
+            "Failed to read: /x: no such file",
+        ),
+    ],
+)
+def test_what_uv_explains_is_one_line(said: str, why: str) -> None:
+    assert uv._why(said).startswith(why)
 
 
 def test_the_locks_travel_with_the_package() -> None:

@@ -13,9 +13,9 @@ from threading import Event
 import pytest
 
 from fsd.data import lock
-from fsd.data.lock_record import LOCK_NAME, holder, own_record
 from fsd.data.session import Session, create, writing
 from fsd.errors import SessionError
+from fsd.runtime.lock_record import LOCK_NAME, holder, own_record
 
 ROOT = Path(__file__).parents[1]
 ADD_ONE = """
@@ -97,6 +97,34 @@ def test_a_second_writer_whose_lock_drive_showed_too_late_is_said(
     assert "ALSO WRITTEN by process 7 on another-machine" in said[0]
     assert len(said) == 1
     assert (session.folder / LOCK_NAME).exists()  # it is the other's
+
+
+def test_what_a_kill_left_aside_has_its_name_again(session: Session) -> None:
+    aside = session.checkpoints / ".unet-000001.partial-aside-"
+    aside.mkdir()
+    (session.folder / ".dog.ckpt.partial-aside-").write_text("old")
+    (session.folder / ".cat.ckpt.partial-aside-").write_text("old")
+    (session.folder / "cat.ckpt").write_text("new")
+    with writing(session):
+        pass
+    assert [path.name for path in session.checkpoints.iterdir()] == ["unet-000001"]
+    assert [(session.folder / name).read_text() for name in ("dog.ckpt", "cat.ckpt")] == ["old", "new"]
+
+
+def test_a_clone_of_another_machine_is_another_machine(session: Session) -> None:
+    left_by(
+        session, 10, boot="another boot", pid=2**22 + 1
+    )  # of the same host name: no process here says that it is dead
+    with pytest.raises(SessionError, match="is being written by process"), writing(session):
+        pass
+
+
+def test_a_drive_that_never_answers_keeps_no_lock_waiting(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = Event()
+    monkeypatch.setattr(lock, "RELEASE_SECONDS", 0.05)
+    with writing(session):
+        monkeypatch.setattr(lock, "is_own", lambda path: answer.wait(30))
+    answer.set()
 
 
 def test_a_drive_that_is_away_does_not_hide_what_was_done(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from fsd.data.prompt import caption_file, caption_path, read_caption
 from fsd.data.sources import MAX_PHOTO_BYTES, Entry, caption_of, captions_for, has_photo_suffix
 from fsd.errors import SessionError
 from fsd.runtime.files import sha256, sync
+from fsd.runtime.space import Need, need_room
 
 MAX_NAME_BYTES = 200
 _SUFFIXES = {"MPO": ".jpg", "JPEG": ".jpg", "TIFF": ".tif", "HEIF": ".heic", "DIB": ".bmp"}
@@ -60,6 +61,8 @@ class Adding:
 
     def take_all(self, entries: list[Entry]) -> None:
         """Check every entry, copy the photos into the stage folder and list the others with their reasons."""
+        new = [entry.size_bytes for entry in entries if entry.size_bytes not in self.by_size]
+        need_room([Need("the photos", self.stage, sum(new))])
         captions = captions_for(entries)
         used = set()
         for entry in entries:

@@ -7,15 +7,18 @@ import zipfile
 from datetime import datetime
 from pathlib import Path
 
-from fsd.data.copying import becoming, copied, files_of, need_space
+from fsd.data.copying import becoming, copied, files_of
 from fsd.data.folder import SUITE, Session, is_session
 from fsd.data.incoming import import_session
 from fsd.data.lock import writing
-from fsd.data.lock_record import LOCK_NAME
 from fsd.data.names import user_path
 from fsd.errors import MachineError, SessionError
 from fsd.runtime.files import replacing
+from fsd.runtime.lock_record import LOCK_NAME
+from fsd.runtime.space import Need, need_room
 from fsd.runtime.spool.local_first import forget
+from fsd.runtime.spool.safe import bring
+from fsd.runtime.spool.spool import Spool
 
 __all__ = ["export_session", "import_session", "remove_session"]
 
@@ -33,8 +36,9 @@ def export_session(session: Session, destination: Path | str) -> Path:
     if target.is_relative_to(session.folder):
         raise SessionError(f"{target} is inside the session itself", "choose a place outside")
     with writing(session):
+        bring(Spool(session.folder))  # what is still only on this machine's disk belongs to it
         files = files_of(session.folder)
-        need_space(target.parent, sum(path.stat().st_size for path in files))
+        need_room([Need("the copy", target.parent, sum(path.stat().st_size for path in files))])
         try:
             (_write_zip if target.suffix.lower() == ".zip" else _write_folder)(session, files, target)
         except OSError as fault:
@@ -49,6 +53,7 @@ def remove_session(session: Session) -> Path:
     if suite.name != SUITE or not is_session(session.folder):
         raise SessionError(f"{session.folder} is not in a sessions folder", "delete it by hand if you mean to")
     with writing(session):
+        bring(Spool(session.folder))
         bin_folder = suite / "bin"
         bin_folder.mkdir(exist_ok=True)
         stem = f"{session.name}-{datetime.now():%Y%m%d-%H%M%S}"

@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
 
-from fsd.data.lock_record import LOCK_NAME
 from fsd.data.names import is_silent
-from fsd.errors import MachineError
 from fsd.runtime.files import files_under, make_folder, sync, temporary_beside
+from fsd.runtime.lock_record import LOCK_NAME
 from fsd.runtime.spool.turn import TURN
 
 LEFT_OUT = {"cache"}
@@ -30,17 +29,8 @@ def belongs(inner: Path | PurePosixPath) -> bool:
 
 def copied(source: Path, target: Path) -> None:
     """Copy a file with its time, making the folders above it."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     shutil.copy2(source, target)
-
-
-def need_space(folder: Path, needed_bytes: int) -> None:
-    """MachineError unless so many bytes are free where `folder` is or will be."""
-    there = next(place for place in (folder, *folder.parents) if place.exists())
-    free = shutil.disk_usage(there).free
-    if needed_bytes > free:
-        told = f"{needed_bytes >> 20} MiB are needed in {there}, {free >> 20} MiB are free"
-        raise MachineError(told, "free some space, or choose another place")
 
 
 def moved(moves: list[tuple[Path, Path]]) -> None:

@@ -12,7 +12,7 @@ from fsd.data.decode import read_photo
 from fsd.data.faces import find_faces
 from fsd.data.folder import Session
 from fsd.data.framing import around_faces
-from fsd.data.lock import writing
+from fsd.data.lock import need_folder, writing
 from fsd.data.names import photo_files
 from fsd.data.saliency import best_window, entropy_map, has_subject, saliency_map
 from fsd.errors import SessionError
@@ -66,6 +66,7 @@ def best_crop(photo: Pil.Image, resolution_px: int) -> Crop:
 
 def set_box(session: Session, name: str, left: int, top: int, side: int) -> Crop:
     """Fix the square of a photo by hand, in pixels of the upright photo; SessionError if it is no box."""
+    need_folder(session.folder)
     photos = _photos(session)
     path = next((path for path in photos if path.name == name), None)
     if path is None:

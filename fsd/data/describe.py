@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from fsd.data.folder import Session, new_manifest
-from fsd.data.lock_record import holder
+from fsd.data.lock import need_folder
 from fsd.data.names import photo_files
 from fsd.data.prompt import caption_file
 from fsd.errors import FsdError
 from fsd.recipe import STAGES, Recipe
 from fsd.runtime.files import size_bytes
+from fsd.runtime.lock_record import holder
 from fsd.runtime.report import human_bytes
 from fsd.runtime.spool.turn import places
 
@@ -23,6 +24,7 @@ def describe(session: Session) -> dict[str, Any]:
 
     A session whose record or recipe cannot be read is described too: its state says why, `next` what to do about it.
     """
+    need_folder(session.folder)
     try:
         manifest, recipe, broken = session.manifest(), session.recipe(), None
     except FsdError as error:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from fsd.data.lock import writing
+from fsd.data.lock import need_folder, writing
 from fsd.data.names import identifier_in, photo_files
 from fsd.errors import SessionError
 from fsd.recipe import Recipe, load_recipe
@@ -64,6 +64,7 @@ class Session:
 
     def recipe(self) -> Recipe:
         """The saved recipe, else the defaults; for an original session with the identifier of its file names."""
+        need_folder(self.folder)
         if self.recipe_path.exists():
             return load_recipe(self.recipe_path)
         found = identifier_in([path.name for path in photo_files(self.instance_images)])

@@ -8,13 +8,14 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
-from fsd.data.copying import becoming, belongs, copied, files_of, need_space
+from fsd.data.copying import becoming, belongs, copied, files_of
 from fsd.data.folder import CKPT_SUFFIXES, ORIGINAL_MARKS, Session, read_manifest
 from fsd.data.names import check_name, is_silent, user_path
 from fsd.data.safe_zip import MAX_TOTAL_BYTES, SafeZip
 from fsd.data.session import FOLDERS, check_root, open_session_folder, sessions_folder
 from fsd.errors import SessionError
-from fsd.runtime.files import write_json
+from fsd.runtime.files import make_folder, write_json
+from fsd.runtime.space import Need, need_room
 
 Copy = tuple[PurePosixPath, int, Callable[[Path], None]]
 """A file of a session to come: its path inside the session, its bytes, and what writes it to a path."""
@@ -87,11 +88,11 @@ def _bring_in(root: Path | str, copies: list[Copy], name: str, source: Path) -> 
             f"{source} holds {total >> 30} GiB", f"{MAX_TOTAL_BYTES >> 30} GiB is the most for a session"
         )
     with becoming(folder) as stage:
-        need_space(stage, total)
+        need_room([Need("the session", stage, total)])
         for inner, _, write in copies:
             target = stage / inner
             try:
-                target.parent.mkdir(parents=True, exist_ok=True)
+                make_folder(target.parent)
                 write(target)
             except OSError as error:
                 raise SessionError(

@@ -1,6 +1,8 @@
 """One writer at a time: a lock file in the session, created exclusively, naming process, host and time.
 
-Its holder touches it every minute, so that the lock of a machine that is gone is known by its age.
+Its holder touches it every minute, so that the lock of a machine that is gone is known by its age. Drive may show one
+machine's lock to another too late: then both write until one sees the other's, which says so and stops at its next save.
+Nothing is lost meanwhile: what one machine put on Drive no other replaces (see `spool`).
 """
 
 from __future__ import annotations
@@ -16,14 +18,21 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any, Protocol
 
-from fsd.data.lock_record import LOCK_NAME, ends, holder, is_dead, is_own, own_record, read
 from fsd.errors import MachineError, SessionError
 from fsd.runtime import report
+from fsd.runtime.lock_record import LOCK_NAME, elsewhere, ends, is_dead, is_own, own_record, read, who
+from fsd.runtime.patience import within
+from fsd.runtime.spool import aside
 
 TOUCH_SECONDS = 60.0
 
+RELEASE_SECONDS = 30.0
+"""How long a Drive that does not answer is waited for when a lock is let go of."""
+
 _held: set[Path] = set()
 """Locks of this process."""
+_lost: dict[Path, dict[str, Any]] = {}
+"""Locks of this process that turned out to be another machine's, and what they say."""
 
 
 class Writable(Protocol):
@@ -41,12 +50,29 @@ def writing(session: Writable) -> Iterator[None]:
     The lock of a dead process is taken over: on this host at once, on another when it is untouched for five minutes.
     Within one process it nests. MachineError when the session cannot be written to at all.
     """
-    if not session.folder.is_dir():
-        raise SessionError(f"there is no folder {session.folder}", "open or create the session first")
+    need_folder(session.folder)
     path = session.folder.resolve() / LOCK_NAME
     with nullcontext() if path in _held else _locked(path):
         session.adopt()
         yield
+
+
+def need_turn() -> None:
+    """SessionError once another machine was seen to write what this process writes; Drive, maybe dead, is not asked."""
+    for path, other in _lost.items():
+        told = f"session {path.parent.name!r} is now written by {who(other)}, too: this run stops"
+        raise SessionError(told, "what it made is kept on this machine's disk; run it again once the other has ended")
+
+
+def need_folder(folder: Path) -> None:
+    """SessionError when a session's folder is not there, as when Drive was unmounted, MachineError when Drive is dead."""
+    try:
+        there = folder.is_dir()
+    except OSError as fault:
+        told = f"session {folder.name!r} cannot be reached: {fault.strerror or fault}"
+        raise MachineError(told, "run the cell 'Open session' again, which mounts Drive anew") from None
+    if not there:
+        raise SessionError(f"there is no folder {folder}", "open or create the session first")
 
 
 @contextmanager
@@ -60,13 +86,21 @@ def _locked(path: Path) -> Iterator[None]:
     done = Event()
     Thread(target=_keep_touching, args=(path, done), daemon=True).start()
     try:
+        with suppress(OSError):  # what a kill left between two renames
+            for place in (path.parent, path.parent / "checkpoints"):
+                aside.put_all_back(place)
         yield
     finally:
         _held.discard(path)
+        _lost.pop(path, None)
         done.set()
-        with suppress(OSError):  # a Drive that is away keeps the lock, which is dead by its age when it is back
-            if is_own(path):
-                path.unlink(missing_ok=True)
+        within(RELEASE_SECONDS, lambda: _release(path))
+
+
+def _release(path: Path) -> None:
+    """Delete our lock; a Drive that is away keeps it, and it is dead by its age when Drive is back."""
+    if is_own(path):
+        path.unlink(missing_ok=True)
 
 
 def _acquire(path: Path) -> None:
@@ -79,7 +113,7 @@ def _acquire(path: Path) -> None:
         if not is_dead(record) and not is_own(path):  # our own: of a time when Drive was away as we let go of it
             raise _busy(path, record)
         if _set_aside(path, record):
-            report.say(f"taking over session {path.parent.name!r}: {_who(record)}, which wrote it, is gone")
+            report.say(f"taking over session {path.parent.name!r}: {who(record)}, which wrote it, is gone")
     raise SessionError(f"{path.parent.name} is being opened by several processes at once", "try again")
 
 
@@ -96,15 +130,15 @@ def _create(path: Path) -> bool:
 
 
 def _keep_touching(path: Path, done: Event) -> None:
-    """Touch the lock; where Drive shows one machine's lock to another too late, both may write: that is said once."""
-    said = False
+    """Touch the lock; once it is another machine's, say so, and let `need_turn` stop the work."""
     while not done.wait(TOUCH_SECONDS):
         with suppress(OSError):  # Drive may be away for a while
             if is_own(path):
                 os.utime(path)
-            elif not said and (other := holder(path.parent)):
-                said = True
-                report.say(f"SESSION {path.parent.name!r} IS NOW ALSO WRITTEN by {_who(other)}: stop one of the two")
+            elif path in _held and path not in _lost and (other := elsewhere(path.parent)):
+                _lost[path] = other
+                told = f"SESSION {path.parent.name!r} IS NOW ALSO WRITTEN by {who(other)}"
+                report.say(f"{told}: what runs here stops at its next checkpoint, and copies nothing more to Drive")
 
 
 def _set_aside(path: Path, seen: dict[str, Any]) -> bool:
@@ -124,13 +158,9 @@ def _set_aside(path: Path, seen: dict[str, Any]) -> bool:
 def _busy(path: Path, record: dict[str, Any]) -> SessionError:
     end = ends(record)
     return SessionError(
-        f"session {path.parent.name!r} is being written by {_who(record)} since {record.get('since', 'an unknown time')}",
+        f"session {path.parent.name!r} is being written by {who(record)} since {record.get('since', 'an unknown time')}",
         "wait for it or stop it" + (f"; if it is gone, run this again after {_clock(end)}" if end < math.inf else ""),
     )
-
-
-def _who(record: dict[str, Any]) -> str:
-    return f"process {record.get('pid', '?')} on {record.get('host', 'an unknown host')}"
 
 
 def _clock(moment: float) -> str:

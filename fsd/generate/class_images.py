@@ -19,6 +19,7 @@ from fsd.generate.models import open_base
 from fsd.generate.request import PictureRequest
 from fsd.recipe import Recipe
 from fsd.runtime import files, report
+from fsd.runtime.space import need_room, pictures_need
 from fsd.weights.base_folder import base_fingerprint
 from fsd.weights.base_model import find_base_model
 
@@ -80,6 +81,8 @@ def _complete(folder: Path, recipe: Recipe, numbers: list[int]) -> int:
 
 def _make(folder: Path, recipe: Recipe, sampling: Sampling, numbers: list[int], missing: dict[int, str]) -> None:
     """Make the missing numbers, in the company they would always have: a batch's size can change a picture's last bit."""
+    room = pictures_need("class images", folder, len(missing), sampling.width_px, sampling.height_px)
+    need_room([room])
     model = open_base(recipe)
     sampler = images.sampler_name(model.pipeline)
     at_once = images.pictures_at_once(model.pipeline, sampling)

@@ -24,7 +24,9 @@ from fsd.generate.class_images import make_class_images
 from fsd.generate.images import Order, Sampling
 from fsd.generate.models import Model, open_model
 from fsd.generate.request import PictureRequest
+from fsd.runtime.files import make_folder
 from fsd.runtime.process import stage_main
+from fsd.runtime.space import need_room, pictures_need
 
 
 def main(arguments: list[str]) -> dict[str, Any]:
@@ -53,6 +55,7 @@ def make(session: Session, request: PictureRequest) -> dict[str, Any]:
     prompts = request.prompts or (recipe.prompt(),)
     orders = [Order(prompt, seed, request.negative) for prompt in prompts for seed in request.seeds]
     sampling = request.sampling(get_family(recipe.family), recipe.resolution_px)
+    need_room([pictures_need("pictures", destination, 2 * len(orders), sampling.width_px, sampling.height_px)])
     model = open_model(session, recipe, request.model)
     folder = _new_folder(destination)
     named = [f"{number:02d}-{_slug(prompt)}" for number, prompt in enumerate(prompts, 1)]
@@ -87,7 +90,7 @@ def _make_files(model: Model, orders: Sequence[Order], sampling: Sampling, paths
 
 def _new_folder(inside: Path) -> Path:
     """A folder of its own in `inside`, numbered on from those that are there: 0001, 0002 and so on."""
-    inside.mkdir(parents=True, exist_ok=True)
+    make_folder(inside)
     numbers = [int(path.name) for path in inside.iterdir() if path.name.isdecimal()]
     for number in count(max(numbers, default=0) + 1):
         with suppress(FileExistsError):  # another process had the same thought

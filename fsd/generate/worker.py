@@ -29,6 +29,7 @@ from fsd.generate.opening import Opened, Shelf, shown_spec
 from fsd.generate.preview import Previewer
 from fsd.job import Job
 from fsd.runtime import report
+from fsd.runtime.files import make_folder
 from fsd.runtime.handover import take
 
 _PREVIEWS = 8
@@ -153,7 +154,7 @@ def _keeping(folder: Path) -> Iterator[None]:
 def _try(folder: Path) -> None:
     """Make the pictures' folder and write to it; MachineError before anything is drawn in vain."""
     with _keeping(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         with tempfile.TemporaryFile(dir=folder) as trial:
             trial.write(bytes(_TRIAL_BYTES))
 

@@ -22,6 +22,7 @@ LIST_FILES = "https://www.googleapis.com/auth/drive.metadata.readonly"
 READ_FILES = "https://www.googleapis.com/auth/drive.readonly"
 
 _silent_until_s = 0.0
+_granted: set[str] = set()
 
 
 def in_colab() -> bool:
@@ -114,11 +115,11 @@ def mount_drive(mount_point: Path, force: bool) -> None:
     drive.mount(str(mount_point), force_remount=force)
 
 
-def flush_drive() -> None:
-    """Have everything written to Drive sent to Google, and unmount it; ValueError when that fails."""
+def flush_drive(timeout_s: float) -> None:
+    """Have everything written to Drive sent to Google, and unmount it; ValueError or pexpect's TIMEOUT when that fails."""
     from google.colab import drive
 
-    drive.flush_and_unmount()
+    drive.flush_and_unmount(timeout_ms=round(timeout_s * 1000))
 
 
 def end_runtime() -> None:
@@ -141,7 +142,13 @@ def drive_token(scope: str = LIST_FILES) -> str:
 
     credentials, _ = google.auth.default(scopes=[scope])
     credentials.refresh(Request())
+    _granted.add(scope)
     return str(credentials.token)
+
+
+def drive_is_open() -> bool:
+    """Whether the user has let this process see Drive's list of files, so that to ask again opens no window."""
+    return LIST_FILES in _granted
 
 
 def first_line(fault: Exception) -> str:

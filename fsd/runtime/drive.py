@@ -12,7 +12,10 @@ from pathlib import Path
 
 from fsd.errors import MachineError
 from fsd.runtime import colab, report
+from fsd.runtime.patience import Patience
 
+ANSWER_S = 30.0
+"""How long a mount may take to say that it is there."""
 MY_DRIVE, SHARED = "MyDrive", "Shareddrives"
 _LOCAL_FOLDER = "set FSD_HOME to a folder to work without Drive (what is there is lost when Colab disconnects)"
 _REMEDIES = {
@@ -89,13 +92,15 @@ def mount() -> Path:
     return root
 
 
-def state(root: Path) -> str:
+def state(root: Path, timeout_s: float = ANSWER_S) -> str:
     """One of "mounted", "not mounted", "read-only", or why Drive is dead, such as "Transport endpoint is not connected"."""
     try:
-        root.stat()
-        return "read-only" if os.statvfs(root).f_flag & os.ST_RDONLY else "mounted"
+        flags = Patience(timeout_s).run(lambda: root.stat() and os.statvfs(root).f_flag)
+        return "read-only" if flags & os.ST_RDONLY else "mounted"
     except (FileNotFoundError, NotADirectoryError):
         return "not mounted"
+    except TimeoutError as fault:
+        return str(fault)
     except OSError as fault:  # errno 107, as when Drive's process has died, which it does after some hours
         return os.strerror(fault.errno or errno.ENOTCONN)
 

@@ -59,7 +59,7 @@ def fetch_folder(number: str, place: Path, api: DriveApi) -> Path:
     there = [remote for remote in remotes if _size(folder / remote.inner) == remote.size_bytes]
     total = sum(remote.size_bytes for remote in remotes) - sum(remote.size_bytes for remote in there)
     need_room([Need(top["name"], place, total)])
-    folder.mkdir(parents=True, exist_ok=True)
+    files.make_folder(folder)
     with report.progress(top["name"], total, unit="B") as bar:
         for remote in remotes:
             if remote not in there:
@@ -92,7 +92,7 @@ def _listed(api: DriveApi, number: str, inner: PurePosixPath, seen: set[PurePosi
 
 def _fetch(remote: Remote, target: Path, arriving: Path, api: DriveApi) -> None:
     """One file, which has its place only once it is whole."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+    files.make_folder(target.parent)
     if not remote.size_bytes:
         target.touch()
         return

@@ -43,9 +43,9 @@ def make_folder(folder: Path) -> None:
 
     A folder made there would be lost with the machine, and Colab mounts Drive over none that holds something.
     """
-    mount_point = colab.MOUNT_POINT
-    if folder.is_relative_to(mount_point):
-        inner = folder.relative_to(mount_point).parts
+    mount_point, absolute = colab.MOUNT_POINT, Path(os.path.abspath(folder))
+    if absolute.is_relative_to(mount_point):
+        inner = absolute.relative_to(mount_point).parts
         if not inner or not (mount_point / inner[0]).is_dir():
             raise MachineError(f"Google Drive is not mounted at {mount_point}", "run the cell 'Open session' first")
     folder.mkdir(parents=True, exist_ok=True)
@@ -90,10 +90,13 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def sync(path: Path) -> None:
-    """Ask the operating system to put a file or a folder's entries on the disk."""
+    """Ask the operating system to put a file or a folder's entries on the disk; of a folder Drive need not know how."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as fault:
+        if fault.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP) or not path.is_dir():
+            raise
     finally:
         os.close(descriptor)
 

@@ -49,7 +49,7 @@ class Partial:
 
     def __enter__(self) -> Partial:
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            files.make_folder(self.path.parent)
             self._stream = self.path.open("ab")
         except OSError as fault:
             raise _unwritable(self.path.parent, fault) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from fsd.runtime import report
 from fsd.runtime.packages import overlay, wheel_house
 from fsd.runtime.packages.choose import SetupPlan, choose
 from fsd.runtime.packages.fill import fill
-from fsd.runtime.packages.installed import installed, lacking, provider
+from fsd.runtime.packages.installed import installed, lacking, lost_file, provider
 from fsd.runtime.packages.profiles import OPTIONAL, PROFILES, Profile, need_profile
 from fsd.runtime.packages.requirements import in_range
 from fsd.runtime.packages.resolve import Wheel
@@ -51,9 +52,19 @@ def install(profile: str, wheelhouse: Path | None = None, save: bool = False) ->
     """Install what a profile lacks into the overlay, let this process see it, and try every package in a child.
 
     wheelhouse: a file to install from without the network, if it is there and whole. save: make it if it is not there,
-    or does not serve here.
+    or does not serve here. An overlay that does not work and has lost files is made anew.
     MachineError or DownloadError in one sentence; the machine's own packages are not changed, whatever happens.
     """
+    result = _installed(profile, wheelhouse, save)
+    if result.failed and (lost := lost_file()):
+        report.say(f"{lost} is not as it was installed: {overlay.folder()} is made anew")
+        with overlay.alone():
+            overlay.discard()
+        result = _installed(profile, wheelhouse, save)
+    return result
+
+
+def _installed(profile: str, wheelhouse: Path | None, save: bool) -> SetupResult:
     started = time.monotonic()
     making = save and wheelhouse is not None and not wheelhouse.exists()
     plan = plan_setup(profile, with_overlay=not making)  # a wheelhouse must hold all that another machine would lack
@@ -89,9 +100,19 @@ def need_working(result: SetupResult) -> SetupResult:
     if failed := result.failed:
         report.say(result.as_text())
         what = "; ".join(f"{row.name} {row.version}: {row.works}" for row in failed)
-        hint = f"delete {overlay.folder()} and run setup again; if it stays so, choose another runtime version"
-        raise MachineError(f"installed, but not working: {what}", hint)
+        raise MachineError(f"installed, but not working: {what}", _what_to_do(result))
     return result
+
+
+def _what_to_do(result: SetupResult) -> str:
+    """What helps where the fault is: in the machine's own packages, in torch's build, or in the overlay."""
+    failed = {row.name: row.origin for row in result.failed}
+    if names := " ".join(name for name, origin in failed.items() if origin == "machine"):
+        return f"{sys.executable} -m pip install --force-reinstall {names}, or choose another runtime version"
+    again = f"delete {overlay.folder()} and run setup again"
+    if result.cuda and "torch" in failed:
+        return f"{again} with UV_TORCH_BACKEND=auto set: PyTorch's build for this machine's driver is taken"
+    return f"{again}; if it stays so, choose another runtime version"
 
 
 def _install(plan: SetupPlan, wheelhouse: Path | None, save: bool) -> tuple[list[Wheel], str]:
@@ -101,37 +122,34 @@ def _install(plan: SetupPlan, wheelhouse: Path | None, save: bool) -> tuple[list
         taken = _from_wheelhouse(plan, wheelhouse, folder) if wheelhouse else None
         if save and not taken:
             plan = plan_setup(plan.profile.name, with_overlay=False)
-        wheels, here = taken or _from_network(plan, folder, save)
-        fill(wheels, folder, here, replaces=any(one.overlay for one in plan.found.values()))
+        wheels = taken or _from_network(plan, folder, save)
+        fill(wheels, folder, replaces=any(one.overlay for one in plan.found.values()))
         if save and wheelhouse and not taken:
             size_bytes = wheel_house.pack(wheelhouse, plan.profile.name, wheels)
             report.say(f"wheelhouse: {wheelhouse}, {report.human_bytes(size_bytes)}, {len(wheels)} wheels")
     return wheels, "the wheelhouse" if taken else "the network"
 
 
-def _from_wheelhouse(plan: SetupPlan, house: Path, folder: Path) -> tuple[list[Wheel], Path] | None:
-    """What the plan lacks, and the folder that holds it; None without a wheelhouse or, which is said, where it does not serve."""
+def _from_wheelhouse(plan: SetupPlan, house: Path, folder: Path) -> list[Wheel] | None:
+    """What the plan lacks as files out of a wheelhouse, None where there is none or, which is said, it does not serve."""
     if not house.exists():
         return None
     try:
         unpacked = _new_folder(folder / "wheelhouse")
         there = {wheel.file: wheel for wheel in wheel_house.unpack(house, unpacked)}
-        return [there[wheel.file] for wheel in choose(plan, unpacked)], unpacked
+        return [there[wheel.file] for wheel in choose(plan, unpacked)]
     except FsdError as fault:
         report.say(f"{fault.message}; so it is installed from the network")
         return None
 
 
-def _from_network(plan: SetupPlan, folder: Path, keep: bool) -> tuple[list[Wheel], Path | None]:
-    """What the plan lacks, and the folder that holds it, if it is to be kept: else uv fetches it, and keeps no wheel."""
+def _from_network(plan: SetupPlan, folder: Path, keep: bool) -> list[Wheel]:
+    """What the plan lacks: as files, if these are to be kept, else as links, for uv unpacks while it fetches."""
     wheels = choose(plan)
     overlay.need_room(_UNPACKED * sum(wheel.size_bytes for wheel in wheels))
-    if not keep:
-        return wheels, None
-    fetched = _new_folder(folder / "fetched")
-    return fetch_wheels(wheels, fetched), fetched
+    return fetch_wheels(wheels, _new_folder(folder / "fetched")) if keep else wheels
 
 
 def _new_folder(path: Path) -> Path:
-    path.mkdir(parents=True)
+    path.mkdir()
     return path

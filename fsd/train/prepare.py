@@ -12,11 +12,11 @@ import torch
 from accelerate import Accelerator, PartialState
 
 from fsd.data.dataset import TrainingPhoto, class_photos, inputs_fingerprint, training_photos
+from fsd.data.lock import need_turn
 from fsd.data.session import Session, open_session_folder
 from fsd.errors import FsdError, RecipeError
 from fsd.recipe import Recipe
-from fsd.runtime import process, report
-from fsd.runtime.space import need_room
+from fsd.runtime import files, process, report
 from fsd.runtime.spool.local_first import brought, working
 from fsd.runtime.spool.spool import Spool
 from fsd.train import loop
@@ -29,13 +29,13 @@ from fsd.train.network import LATENT_FACTOR, Conditioning
 from fsd.train.noise import load_schedule
 from fsd.train.optimizer import choose_optimizer
 from fsd.train.prompts import encode_prompts
+from fsd.train.room import need_stage_room
 from fsd.train.together import writer
-from fsd.train.view import views_of
+from fsd.train.view import View, views_of
 from fsd.weights.base_folder import base_fingerprint
 from fsd.weights.base_model import find_base_model
 from fsd.weights.checkpoint import STAGES, Checkpoint, newest_checkpoint
 from fsd.weights.model import base_parts, stage_checkpoint
-from fsd.weights.sizes import checkpoint_bytes, checkpoint_needs
 
 _HASHED = {"photos and captions", "base model", "trained text encoder"}
 """Facts of a run that are fingerprints, which say nothing to people."""
@@ -104,10 +104,7 @@ def run_stage(arguments: list[str], stage: str, build: Any) -> dict[str, Any]:
             report.say(f"{STAGES[stage]}: all {steps} steps are done already")
             return {"stage": stage, "steps": steps, "from_step": steps, "loss": None}
         prepared = _prepare(origin, stage, spool)
-        work = build(prepared)
-        if spool:
-            _need_room(work, prepared)
-        figures = loop.train(work, prepared.run, origin.start)
+        figures = loop.train(build(prepared), prepared.run, origin.start)
         if spool and prepared.run.metrics.path:
             draw_loss(prepared.run.metrics.path, working(session.logs) / "loss.png")
             spool.add("logs/loss.png")
@@ -137,16 +134,20 @@ def _origin(session: Session, stage: str, fork: bool) -> Origin:
 def _prepare(origin: Origin, stage: str, spool: Spool | None) -> Prepared:
     session, recipe = origin.session, origin.recipe
     accelerator = make_accelerator(recipe)
-    with accelerator.main_process_first():  # who comes later finds all in the cache
-        prompts, batches = _batches(origin, stage, accelerator)
+    material = _material(origin)
     if spool:
-        session.logs.mkdir(exist_ok=True)
+        sizes_px = [view.size_px for views in material.views for view in views]
+        need_stage_room(session, recipe, stage, origin.base, origin.parts, sizes_px, len(material.prompts))
+        files.make_folder(session.logs)
+    with accelerator.main_process_first():  # who comes later finds all in the cache
+        batches = _batches(origin, stage, material, accelerator)
     metrics = Metrics(brought(session.logs / "metrics.jsonl") if spool else None)
 
     def saved(checkpoint: Checkpoint) -> None:
         assert spool
         spool.add(f"checkpoints/{checkpoint.name}", keep=recipe.save.keep)
         spool.add("logs/metrics.jsonl")
+        need_turn()
 
     def sample(checkpoint: str) -> None:
         if not spool or not metrics.path:
@@ -159,44 +160,44 @@ def _prepare(origin: Origin, stage: str, spool: Spool | None) -> Prepared:
             report.say(f"no samples of {checkpoint}, training goes on: {fault}")
 
     run = loop.Run(recipe, accelerator, working(session.checkpoints), metrics, origin.facts, saved, sample)
-    return Prepared(origin, prompts, accelerator, batches, run)
+    return Prepared(origin, material.prompts, accelerator, batches, run)
 
 
-def _need_room(stage: loop.Stage, prepared: Prepared) -> None:
-    recipe, checkpoints = prepared.origin.recipe, prepared.origin.session.checkpoints
-    numbers = sum(weight.numel() for weight in stage.weights().values())
-    one_bytes = checkpoint_bytes(numbers, recipe.optimizer, bool(recipe.ema_decay))
-    need_room(checkpoint_needs(checkpoints, stage.name, one_bytes, recipe.save.keep))
+@dataclass(frozen=True)
+class _Material:
+    """What a stage trains on. views: of each picture, photos first. prompts: all there are. examples: a picture each."""
+
+    views: list[list[View]]
+    prompts: list[str]
+    examples: list[Example]
 
 
-def _batches(origin: Origin, stage: str, accelerator: Accelerator) -> tuple[list[str], Batches]:
-    """All prompts of a stage, and its batches, whose pictures are encoded."""
-    recipe, parts = origin.recipe, origin.parts
-    pictures = [*origin.photos, *origin.priors]
-    views = [views_of(picture, recipe if at < len(origin.photos) else recipe.changed(augment__copies=0))
-             for at, picture in enumerate(pictures)]  # fmt: skip
+def _material(origin: Origin) -> _Material:
+    recipe, pictures = origin.recipe, [*origin.photos, *origin.priors]
+    plain = recipe.changed(augment__copies=0)
+    views = [views_of(photo, recipe) for photo in origin.photos] + [views_of(photo, plain) for photo in origin.priors]
     ways = [ways_to_write(picture.prompt, recipe, picture.path.name) for picture in pictures]
     prompts = sorted({prompt for way in ways for prompt in way} | ({""} if recipe.captions.dropout else set()))
     examples = [
         Example(places, tuple(prompts.index(prompt) for prompt in way))
         for places, way in zip(_places(views), ways, strict=True)
     ]
-    latents = encode_views(
-        [one for each in views for one in each], parts["vae"], origin.session.cache, accelerator.device
-    )
-    schedule = load_schedule(
-        parts["scheduler"],
-        (recipe.resolution_px // LATENT_FACTOR // 2) ** 2,
-        recipe.flow_shift,
-        recipe.zero_terminal_snr,
-    )
+    return _Material(views, prompts, examples)
+
+
+def _batches(origin: Origin, stage: str, material: _Material, accelerator: Accelerator) -> Batches:
+    """The batches of a stage, whose pictures are encoded."""
+    recipe, parts, cache = origin.recipe, origin.parts, origin.session.cache
+    views = [one for each in material.views for one in each]
+    latents = encode_views(views, parts["vae"], cache, accelerator.device)
+    tokens = (recipe.resolution_px // LATENT_FACTOR // 2) ** 2
+    schedule = load_schedule(parts["scheduler"], tokens, recipe.flow_shift, recipe.zero_terminal_snr)
     count = len(origin.photos)
-    batches = Batches(
-        stage, recipe, examples[:count], examples[count:], latents, schedule,
-        no_prompt=prompts.index("") if "" in prompts else None,
+    return Batches(
+        stage, recipe, material.examples[:count], material.examples[count:], latents, schedule,
+        no_prompt=material.prompts.index("") if "" in material.prompts else None,
         process=accelerator.process_index, processes=accelerator.num_processes,
     )  # fmt: skip
-    return prompts, batches
 
 
 def _places(groups: Sequence[Sequence[object]]) -> list[tuple[int, ...]]:

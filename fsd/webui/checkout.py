@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fsd.errors import DownloadError
 from fsd.runtime import report
-from fsd.runtime.files import write_text
+from fsd.runtime.files import make_folder, write_text
 from fsd.webui.flavors import Repository
 from fsd.webui.steps import StepFailed, clean_environment, run_step
 
@@ -51,7 +51,7 @@ def check_out(
     """
     if is_whole(repository, folder):
         return False
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     if _restored(repository, folder) or ((packed := pack_of(repository)) and _unpacked(repository, folder, packed)):
         return True
     said = []

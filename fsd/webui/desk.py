@@ -20,7 +20,7 @@ from typing import Any
 
 from fsd.errors import MachineError
 from fsd.runtime import colab, report
-from fsd.runtime.files import replacing, write_json
+from fsd.runtime.files import make_folder, replacing, write_json
 
 PREPROCESSORS = "ControlNetPreprocessor"
 MODELS = ("Stable-diffusion", "Lora", "VAE", "ControlNet", PREPROCESSORS)
@@ -74,9 +74,9 @@ class Desk:
                 shared / "embeddings",
                 self.kept / "outputs",
             ):
-                folder.mkdir(parents=True, exist_ok=True)
+                make_folder(folder)
             for name in _OWN:
-                (self.folder / "models" / name).mkdir(parents=True, exist_ok=True)
+                make_folder(self.folder / "models" / name)
                 link(shared / "models" / name, self.folder / "models" / name / "yours")
             for folder in sorted((shared / "models").iterdir()):
                 if folder.is_dir() and folder.name not in _OWN:

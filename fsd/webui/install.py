@@ -14,7 +14,7 @@ from typing import Any
 
 from fsd.errors import MachineError
 from fsd.runtime import colab, report
-from fsd.runtime.files import sha256, write_json
+from fsd.runtime.files import make_folder, sha256, write_json
 from fsd.runtime.packages import wheel_house
 from fsd.webui import environment as environments
 from fsd.webui.checkout import check_out, is_at
@@ -171,7 +171,7 @@ def _installed(flavor: Flavor, record: dict[str, Any]) -> Installed:
 def _alone(home: Path) -> Iterator[None]:
     """Hold the installation's lock; MachineError if another process holds it."""
     try:
-        home.mkdir(parents=True, exist_ok=True)
+        make_folder(home)
         with (home / ".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield

@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 from fsd.errors import MachineError
 from fsd.runtime import report
+from fsd.runtime.files import make_folder
 
 _LINE_ENDS = re.compile(rb"(\r\n|\n|\r(?!$))")
 """A carriage return at the end of what was read may be half of a line's end."""
@@ -87,7 +88,7 @@ class Log:
         self._file: BinaryIO | None = None
         self._complained = False
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             if path.exists():
                 path.replace(path.with_name(f"{path.name}.1"))
         except OSError as fault:

@@ -10,7 +10,7 @@ from typing import Any
 from fsd.errors import FsdError, WeightsError
 from fsd.families.configs import family_config
 from fsd.families.family import ModelFamily
-from fsd.runtime.files import write_json, write_text
+from fsd.runtime.files import make_folder, write_json, write_text
 from fsd.weights.base_model import find_base_model
 from fsd.weights.ckpt import write_sidecar as write_sd2_sidecar
 from fsd.weights.keys import get_layout
@@ -90,7 +90,7 @@ def small_sidecar(configs: Mapping[str, Config], tokenizer: Path, prediction: st
 
 def write_tokenizer(base: Path, text_encoder: Config, folder: Path) -> Path:
     """`folder` with the base's CLIP tokenizer in the files that transformers 4.30 reads, and its text encoder's sizes."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     source, folder = base / "tokenizer", folder.absolute()
     if (source / "tokenizer.json").is_file():
         stored = read_json(source / "tokenizer.json")["model"]

@@ -18,8 +18,8 @@ from typing import Any
 from fsd.errors import MachineError, WeightsError
 from fsd.recipe import STAGES
 from fsd.runtime import files
+from fsd.runtime.sealing import MANIFEST, discard, rename_over, seal
 from fsd.runtime.spool.turn import places
-from fsd.weights.sealing import MANIFEST, discard, rename_over, seal
 
 OPTIMIZER = "optimizer.safetensors"
 _NAME = re.compile(rf"({'|'.join(STAGES)})-(\d{{6,}})")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from fsd.errors import MachineError, RecipeError, WeightsError
-from fsd.runtime.files import replacing, sha256
+from fsd.runtime.files import make_folder, replacing, sha256
+from fsd.runtime.space import Need, need_room
 from fsd.weights.ckpt_zip import STORAGES, CkptFrame
 from fsd.weights.stream import write_tensors
 from fsd.weights.tensors import DTYPE_BYTES, SafetensorsFrame, StoredTensor, Target
@@ -19,7 +19,6 @@ from fsd.weights.weight_file import read_weights
 
 DTYPES = {"fp16": "F16", "bf16": "BF16", "fp32": "F32"}
 FRAMES: dict[str, Any] = {".safetensors": SafetensorsFrame, ".ckpt": CkptFrame}
-SPARE_BYTES = 64 << 20
 Tell = Callable[[int], object]
 
 
@@ -85,12 +84,8 @@ def write_file(
         raise WeightsError(what, "choose fp16, bf16 or fp32, or a .safetensors")
     frame = FRAMES[destination.suffix](ordered, metadata)
     with disk_faults(destination):
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        need = frame.offsets[-1] + ordered[-1].size_bytes + SPARE_BYTES
-        free = shutil.disk_usage(destination.parent).free
-        if free < need:
-            what = f"{destination} needs {need / 1e9:.2f} GB, and {free / 1e9:.2f} GB are free"
-            raise MachineError(what, "make room there")
+        make_folder(destination.parent)
+        need_room([Need(destination.name, destination.parent, frame.offsets[-1] + ordered[-1].size_bytes)])
         with replacing(destination) as temporary:
             write_tensors(temporary, frame, ordered, tell)
             _check(temporary, destination, ordered)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fsd.runtime import files
+from fsd.runtime.sealing import discard
 from fsd.runtime.spool.local_first import twin
 from fsd.runtime.spool.spool import Spool
 from fsd.runtime.spool.state import CONFIRMED, WRITTEN
 from fsd.weights import checkpoint, set_aside
-from fsd.weights.sealing import discard
 
 KINDS = {
     "cache": "latents, made again by the next training",

@@ -10,13 +10,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from fsd.runtime import files, report
+from fsd.runtime.sealing import MANIFEST, discard
 from fsd.runtime.spool.local_first import twin
 from fsd.runtime.spool.safe import spooling
 from fsd.runtime.spool.spool import Spool
 from fsd.runtime.spool.state import CONFIRMED, WRITTEN
 from fsd.runtime.spool.turn import claim, is_stale
 from fsd.weights import checkpoint
-from fsd.weights.sealing import MANIFEST, discard
 
 ASIDE = "set_aside"
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from fsd.runtime import files
 from fsd.runtime.space import Need
 from fsd.runtime.spool.local_first import twin
+from fsd.weights.keys import get_layout, part_names
+from fsd.weights.output import DTYPES
 from fsd.weights.parts import weight_files
+from fsd.weights.tensors import DTYPE_BYTES
 from fsd.weights.weight_file import read_weights
 
 OPTIMIZER_BYTES = {"adamw": 8, "adamw8bit": 2, "lion": 4, "lion8bit": 1, "adafactor": 1, "prodigy": 16}
@@ -24,16 +29,28 @@ def checkpoint_bytes(numbers: int, optimizer: str, average: bool = False) -> int
     return numbers * (_WEIGHT_BYTES * (2 if average else 1) + OPTIMIZER_BYTES[optimizer])
 
 
+def ckpt_needs(session: Path, parts: Mapping[str, Path], layout: str, dtype: str) -> list[Need]:
+    """What the trained model as one file will need, in the session's folder and in its local twin. dtype: its numbers'."""
+    numbers = sum(parameters(parts[name]) for name in part_names(get_layout(layout), ()) if name in parts)
+    return [
+        Need("the CKPT", place, numbers * DTYPE_BYTES[DTYPES[dtype]]) for place in (session, twin(session)) if place
+    ]
+
+
 def parameters(part: Path) -> int:
     """How many numbers the weight files of a part hold; only headers are read."""
-    total = 0
-    for file in weight_files(part):
-        for tensor in read_weights(file)[0].values():
-            count = 1
-            for side in tensor.shape:
-                count *= side
-            total += count
-    return total
+    return sum(math.prod(shape) for shape in _shapes(part).values())
+
+
+def lora_parameters(part: Path, targets: Collection[str], rank: int) -> int:
+    """How many numbers a LoRA on a part holds. targets: the ends of the names of the layers that it changes."""
+    weights = {name.removesuffix(".weight"): shape for name, shape in _shapes(part).items() if name.endswith(".weight")}
+    changed = [shape for name, shape in weights.items() if any(f".{name}".endswith(f".{end}") for end in targets)]
+    return sum(rank * (shape[0] + math.prod(shape[1:])) for shape in changed)
+
+
+def _shapes(part: Path) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for file in weight_files(part) for name, tensor in read_weights(file)[0].items()}
 
 
 def checkpoint_needs(checkpoints: Path, stage: str, one_bytes: int, keep: int) -> list[Need]:

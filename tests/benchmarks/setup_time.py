@@ -1,4 +1,7 @@
-"""`fsd setup` beside plain pip installing the same set, and beside unpacking the same wheels in parallel (the floor).
+"""`fsd setup` beside plain pip installing the same set, and beside two floors: what has to be done in any case.
+
+From a wheelhouse the wheels have to be unpacked, from the registry they have to be fetched, too: in parallel, the links
+known, nothing checked.
 
     python tests/benchmarks/setup_time.py [--profile webui] [--work build/setup_time] [--torch torch==2.13.0]
 
@@ -17,6 +20,8 @@ import sys
 import time
 import zipfile
 from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = """
@@ -30,6 +35,26 @@ result = install(profile, Path(house) if house else None, save == "save")
 assert not result.failed, result.as_text()
 new = [[row.name, row.version] for row in result.rows if row.origin == "new"]
 print(json.dumps({"source": result.source, "installed_s": result.installed_s, "checked_s": result.checked_s, "new": new}))
+"""
+
+
+LINKS = """
+import json, sys
+from fsd.runtime import report
+from fsd.runtime.packages import overlay
+from fsd.runtime.packages.choose import choose
+from fsd.runtime.wheels import plan_setup
+report.to_standard_error()
+overlay.make()
+print(json.dumps([wheel.link for wheel in choose(plan_setup(sys.argv[1]))]))
+"""
+UNPACK = """
+import io, sys, urllib.request, zipfile
+from concurrent.futures import ThreadPoolExecutor, as_completed
+target, *links = sys.argv[1:]
+with ThreadPoolExecutor(8) as pool:
+    for done in as_completed([pool.submit(lambda link=link: urllib.request.urlopen(link).read()) for link in links]):
+        zipfile.ZipFile(io.BytesIO(done.result())).extractall(target)
 """
 
 
@@ -53,13 +78,11 @@ def fresh(machine: Path, work: Path, name: str) -> tuple[Path, dict[str, str]]:
     return copy / "bin/python", environment
 
 
-def ours(machine: Path, work: Path, name: str, profile: str, house: str = "", save: str = "", **more: str) -> dict:
-    """Run our setup on a fresh copy of the machine; its own figures."""
+def on_copy(machine: Path, work: Path, name: str, code: str, *words: str, **more: str) -> Any:
+    """What a program of ours prints as JSON on a fresh copy of the machine."""
     python, environment = fresh(machine, work, name)
-    command = [python, "-c", OURS, profile, house, save]
-    ended = subprocess.run(
-        command, env=environment | {"PYTHONPATH": str(ROOT)} | more, stdout=subprocess.PIPE, text=True, check=True
-    )
+    environment |= {"PYTHONPATH": str(ROOT)} | more
+    ended = subprocess.run([python, "-c", code, *words], env=environment, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(ended.stdout)
 
 
@@ -74,15 +97,13 @@ def pip(machine: Path, work: Path, name: str, wheels: Path, *options: str) -> fl
     return time.monotonic() - started
 
 
-def floor(wheels: Path, target: Path) -> float:
-    """Seconds to unpack the wheels, as many at a time as there are cores."""
+def floor(links: list[str], target: Path) -> float:
+    """Seconds to read and unpack what is behind the links, by as many processes as there are cores."""
     shutil.rmtree(target, ignore_errors=True)
-    started = time.monotonic()
-    unpack = "import sys, zipfile; [zipfile.ZipFile(one).extractall(sys.argv[1]) for one in sys.argv[2:]]"
-    files = sorted(wheels.glob("*.whl"), key=lambda file: -file.stat().st_size)
     cores = os.cpu_count() or 1
-    parts = [files[at::cores] for at in range(cores)]
-    children = [subprocess.Popen([sys.executable, "-c", unpack, target, *part]) for part in parts if part]
+    parts = [links[at::cores] for at in range(cores)]
+    started = time.monotonic()
+    children = [subprocess.Popen([sys.executable, "-c", UNPACK, target, *part]) for part in parts if part]
     assert not any(child.wait() for child in children)
     return time.monotonic() - started
 
@@ -96,27 +117,39 @@ def main() -> None:
     work: Path = given.work.absolute()
     work.mkdir(parents=True, exist_ok=True)
     machine, house, wheels = build_machine(work / "machine", given.torch), work / "house.zip", work / "wheels"
-    ours(machine, work, "saving", given.profile, str(house), "save")
+    on_copy(machine, work, "saving", OURS, given.profile, str(house), "save")
     shutil.rmtree(wheels, ignore_errors=True)
     with zipfile.ZipFile(house) as archive:
         archive.extractall(wheels)
-    cold = ours(machine, work, "cold", given.profile)
-    again = ours(machine, work, "again", given.profile, str(house), UV_OFFLINE="1")
+    files = sorted(wheels.glob("*.whl"), key=lambda file: -file.stat().st_size)
+    sizes = {file.name: file.stat().st_size for file in files}
+    links = on_copy(machine, work, "links", LINKS, given.profile)
+    links.sort(key=lambda link: -sizes.get(unquote(link.rpartition("/")[2]), 0))
+    cold = on_copy(machine, work, "cold", OURS, given.profile, "", "")
+    again = on_copy(machine, work, "again", OURS, given.profile, str(house), "", UV_OFFLINE="1")
     assert again["source"] == "the wheelhouse"
-    seconds = {
-        "pip, from the registry": pip(machine, work, "pip-cold", wheels),
-        "pip, from a folder of the wheels": pip(
-            machine, work, "pip", wheels, "--no-index", "--find-links", str(wheels)
-        ),
-        "fsd setup, from the registry": cold["installed_s"],
-        "fsd setup, from the wheelhouse": again["installed_s"],
-        "unpacking in parallel (the floor)": floor(wheels, work / "unpacked"),
+    folder = ("--no-index", "--find-links", str(wheels))
+    figures = {
+        "registry": {
+            "pip": pip(machine, work, "pip-cold", wheels),
+            "fsd setup": cold["installed_s"],
+            "the floor: fetching and unpacking": floor(links, work / "unpacked"),
+        },
+        "wheels on disk": {
+            "pip, from a folder": pip(machine, work, "pip", wheels, *folder),
+            "fsd setup, from the wheelhouse": again["installed_s"],
+            "the floor: unpacking": floor([file.as_uri() for file in files], work / "unpacked"),
+        },
     }
-    count, size_mb = len(list(wheels.glob("*.whl"))), house.stat().st_size / 1e6
-    print(f"{given.profile}: {count} wheels, {size_mb:.0f} MB; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
-    slowest, base = seconds["pip, from the registry"], seconds["unpacking in parallel (the floor)"]
-    for name, took_s in seconds.items():
-        print(f"{name:36} {took_s:7.1f} s  {slowest / took_s:6.1f} x faster than pip  {took_s / base:6.1f} x the floor")
+    print(f"{given.profile}: {len(files)} wheels, {house.stat().st_size / 1e6:.0f} MB", end="; ")
+    print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    slowest = figures["registry"]["pip"]
+    for source, seconds in figures.items():
+        print(f"{source}:")
+        base = list(seconds.values())[-1]
+        for name, took_s in seconds.items():
+            ratios = f"{slowest / took_s:6.1f} x as fast as pip from the registry  {took_s / base:6.1f} x the floor"
+            print(f"  {name:34} {took_s:7.1f} s  {ratios}")
     print(f"the check of every package afterwards: {cold['checked_s']:.1f} s and {again['checked_s']:.1f} s")
 
 

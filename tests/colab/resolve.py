@@ -2,14 +2,13 @@
 
 python tests/colab/resolve.py        (asks the registry, through uv and pip)
 
-uv resolves for the image's Python and platform, and keeps what the image has wherever that is possible (its versions are
-given as an earlier answer, which uv prefers). torch is left out: the images' builds are not those of the registry, and
-what they have is used. Only wheels count: nothing would be built.
+uv resolves for the image's Python and platform as of the locks' day, and keeps what the image has wherever that is possible
+(its versions are given as an earlier answer, which uv prefers). torch is left out: the images' builds are not those of the
+registry, and what they have is used. Only wheels count: nothing would be built.
 """
 
 from __future__ import annotations
 
-import datetime
 import json
 import re
 import subprocess
@@ -19,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE.parent), str(HERE.parents[1])]
+sys.path[:0] = [str(HERE.parent), str(HERE.parents[1]), str(HERE.parents[1] / "wheels" / "locks")]
 
-from recorded_images import RESOLVED, Recorded, images, profiles  # noqa: E402
+from as_of import AS_OF, OPTIONS  # noqa: E402
+from recorded_images import RESOLVED, Recorded, asked_for, images, profiles  # noqa: E402
 
 PLATFORM = "manylinux_2_35"
 NOT_RESOLVED = ("torch", "torchvision", "triton")
@@ -38,7 +38,7 @@ def resolve(image: Recorded, wanted: tuple[str, ...]) -> dict[str, str]:
         command = [
             *(sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--no-config", "--no-header", "--no-annotate"),
             *("--only-binary", ":all:", "--python-version", image.python, "--python-platform", f"x86_64-{PLATFORM}"),
-            *("--overrides", str(left_out), "--output-file", str(answer), str(asked)),
+            *(*OPTIONS, "--overrides", str(left_out), "--output-file", str(answer), str(asked)),
         ]
         subprocess.run(command, check=True)
         return dict(re.findall(r"(?m)^([\w.-]+)==(\S+)", answer.read_text()))
@@ -72,7 +72,12 @@ def _is_used(requirement: str) -> bool:
 
 def main() -> None:
     """Resolve everything, and write it down."""
-    record: dict[str, Any] = {"made": datetime.date.today().isoformat(), "images": {}, "metadata": {}}
+    record: dict[str, Any] = {
+        "as_of": AS_OF,
+        "asked_for": asked_for(),
+        "images": {},
+        "metadata": {},
+    }
     for image in images():
         done: dict[frozenset[str], dict[str, str]] = {}
         for name, wanted in profiles().items():

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from threading import Thread
+from contextlib import suppress
 from typing import TypeVar
+
+from fsd.runtime.patience import Patience
 
 ANSWERS_S = 10.0
 T = TypeVar("T")
@@ -12,15 +14,6 @@ T = TypeVar("T")
 
 def in_time(ask: Callable[[], T]) -> T | None:
     """What `ask` gives back; None if it does not within ANSWERS_S, or raises OSError."""
-    answer: list[T] = []
-
-    def run() -> None:
-        try:
-            answer.append(ask())
-        except OSError:
-            return
-
-    thread = Thread(target=run, daemon=True)  # which ends with the process, whatever it waits for
-    thread.start()
-    thread.join(ANSWERS_S)
-    return answer[0] if answer else None
+    with suppress(OSError):
+        return Patience(ANSWERS_S).run(ask)
+    return None

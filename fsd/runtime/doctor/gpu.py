@@ -41,11 +41,13 @@ def _look_at_size(found: Findings, gpu: dict[str, Any]) -> None:
     """Add the families that there is memory for, and the precision."""
     mebibytes = re.match(r"\d+", gpu["memory"])
     have_gb = int(mebibytes[0]) * 1.048576e-3 if mebibytes else 0.0
-    needs = {name: method.memory_gb for name, family in FAMILIES.items() if (method := family.method("full"))
-             if can_train(family) and name != "tiny"}  # fmt: skip
+    trained = {name: family for name, family in FAMILIES.items() if can_train(family)}
+    embedded = [name for name, family in trained.items() if family.sources[0].package]  # small enough for any machine
+    needs = {name: method.memory_gb for name, family in trained.items() if (method := family.method("full"))
+             if name not in embedded}  # fmt: skip
     fit = [name for name, need_gb in needs.items() if need_gb <= have_gb]
     found.figures["trains"] = fit
-    found.say("", f"trains in full: {', '.join(['tiny', *fit])}")
+    found.say("", f"trains in full: {', '.join([*embedded, *fit])}")
     if not fit:
         name, least_gb = min(needs.items(), key=lambda item: item[1])
         found.limit(TRAINING, f"{_TINY_ALONE}: {name} takes {least_gb:g} GB of GPU memory and here are {have_gb:.1f}")

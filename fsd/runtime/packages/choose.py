@@ -11,10 +11,10 @@ from pathlib import Path
 from fsd.errors import MachineError
 from fsd.runtime import machine, report
 from fsd.runtime.packages import uv
-from fsd.runtime.packages.installed import Found, provider
-from fsd.runtime.packages.locks import check_against, lock_for
+from fsd.runtime.packages.installed import Found, kept_needs, provider
+from fsd.runtime.packages.locks import Lock, check_against, lock_for
 from fsd.runtime.packages.profiles import OPTIONAL, Profile
-from fsd.runtime.packages.requirements import parsed
+from fsd.runtime.packages.requirements import in_range, parsed
 from fsd.runtime.packages.resolve import Wheel, resolve
 from fsd.runtime.packages.uv import UvFailed
 
@@ -40,22 +40,42 @@ def choose(plan: SetupPlan, wheels: Path | None = None) -> list[Wheel]:
     earlier setup brought, stays unless nothing can be found that fits it. MachineError with the resolver's reason when
     nothing fits this machine.
     """
-    wanted, outdated = _wanted(plan), {*_names(plan.outdated, plan), *_TOOLS}
     lock = {} if wheels else lock_for(plan.profile.name)
+    chosen = _chosen(plan, wheels, lock)
+    if tied := _tied(plan, chosen):
+        chosen = _chosen(plan, wheels, lock, tied)
+    check_against(lock, chosen)
+    _say_what_to_know(plan, chosen)
+    return chosen
+
+
+def _chosen(plan: SetupPlan, wheels: Path | None, lock: Lock, tied: frozenset[str] = frozenset()) -> list[Wheel]:
+    """What the first way gives that has a solution. tied: packages that are there, and are to come anew."""
+    wanted = [*_wanted(plan), *sorted(tied)]
+    free = {*_names(plan.outdated, plan), *_TOOLS, *tied}
     pins = [f"{name}=={version}" for name, (version, _) in lock.items() if provider(name, plan.found) is None]
     reused = _names(plan.reused, plan)
     loose = {name for name, one in plan.found.items() if one.overlay or name not in reused}
     needed = [line for line in wanted if not _is_optional(line)]
     ways: list[Callable[[], list[Wheel]]] = [
-        lambda: resolve(wanted, plan.found, outdated, pins=pins, wheels=wheels),
-        lambda: resolve(wanted, plan.found, outdated, wheels=wheels),
+        lambda: resolve(wanted, plan.found, free, pins=pins, wheels=wheels),
+        lambda: resolve(wanted, plan.found, free, wheels=wheels),
         lambda: resolve(wanted, plan.found, loose, wheels=wheels),
         lambda: resolve(needed, plan.found, loose, wheels=wheels),
     ]
-    chosen = _first(ways[0 if pins else 1 :], plan)
-    check_against(lock, chosen)
-    _say_what_to_know(plan, chosen)
-    return chosen
+    return _first(ways[0 if pins else 1 :], plan)
+
+
+def _tied(plan: SetupPlan, chosen: list[Wheel]) -> frozenset[str]:
+    """Packages that are there and were built for one version of what now comes in another, as torchvision for torch's."""
+    coming = {wheel.name: wheel.version for wheel in chosen}
+    return frozenset(
+        one.name
+        for one in plan.found.values()
+        for need in kept_needs(one, plan.found)
+        if one.name not in coming and need.name in coming and need.range.startswith("==")
+        if not in_range(coming[need.name], need.range)
+    )
 
 
 def _is_optional(line: str) -> bool:

@@ -16,18 +16,18 @@ _LIMIT_S = 4 * 3600.0
 _DONE = re.compile(r"^\s*Downloaded (\S+)")
 
 
-def fill(wheels: Sequence[Wheel], work: Path, here: Path | None, replaces: bool) -> None:
-    """Install exactly these wheels into the overlay, each checked by its SHA-256.
+def fill(wheels: Sequence[Wheel], work: Path, replaces: bool) -> None:
+    """Install exactly these files into the overlay, from their links or paths, each checked by its SHA-256.
 
-    work: a folder on the overlay's disk. here: the folder that holds them, None to fetch them. replaces: whether earlier
-    packages are in the overlay, which is then left alone until all are fetched. MachineError says why it cannot be done.
+    work: a folder on the overlay's disk. replaces: whether earlier packages are in the overlay, which is then left alone
+    until all are fetched. MachineError says why it cannot be done.
     """
-    exact = work / "exact.txt"
-    exact.write_text("".join(f"{one.name}=={one.version} --hash=sha256:{one.sha256}\n" for one in wheels))
+    exact, here = work / "exact.txt", all("://" not in one.where for one in wheels)
+    exact.write_text("".join(f"{one.name} @ {one.link} --hash=sha256:{one.sha256}\n" for one in wheels))
     common = ["pip", "install", "--no-config", "--no-deps", "--require-hashes", "--only-binary", ":all:"]
     common += ["--python", str(overlay.python()), "-r", str(exact)]
-    if here:  # what is unpacked of these files would be of no use to anybody later
-        common += ["--no-index", "--find-links", str(here), "--cache-dir", str(work / "unpacked")]
+    if here:  # what is unpacked of such files is of no use to anybody later
+        common += ["--cache-dir", str(work / "unpacked")]
     names = f": {', '.join(sorted(one.name for one in wheels))}" if len(wheels) < _FEW else ""
     report.say(f"installing {len(wheels)} packages{names}")
     if replaces and not here:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
+from pathlib import Path
 
 from fsd.runtime.packages import overlay
 from fsd.runtime.packages.requirements import Requirement, applies, in_range, normal, parsed
@@ -69,6 +70,16 @@ def kept_needs(of: Found, found: Mapping[str, Found]) -> list[Requirement]:
         for need in of.needs
         if applies(need.marker) and need.name in found and in_range(found[need.name].version, need.range)
     ]
+
+
+def lost_file() -> str:
+    """The first file of the overlay's packages that is missing or has another size than was installed, "" if none."""
+    for distribution in metadata.distributions(path=overlay.child_paths()):
+        for file in distribution.files or [metadata.PackagePath("RECORD")]:
+            path = Path(str(distribution.locate_file(file)))
+            if not path.is_file() or getattr(file, "size", None) not in (None, path.stat().st_size):
+                return str(file)
+    return ""
 
 
 def _on(paths: list[str], ours: bool) -> dict[str, Found]:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from fsd.errors import MachineError
 from fsd.runtime import colab, report
+from fsd.runtime.files import make_folder
 
 _MACHINE_PTH = "fsd_machine.pth"
 
@@ -56,7 +57,7 @@ def make() -> None:
     nested = sys.prefix != sys.base_prefix
     try:
         if not python().exists() or _unfinished().exists():
-            shutil.rmtree(folder(), ignore_errors=True)
+            discard()
             EnvBuilder(system_site_packages=not nested, symlinks=True, with_pip=False).create(folder())
         if nested:  # a virtual environment of a virtual environment would see the packages of neither
             lines = [f"import site; site.addsitedir({path!r})\n" for path in machine_paths() if Path(path).is_dir()]
@@ -76,9 +77,14 @@ def changing() -> Iterator[None]:
     try:
         yield
     except BaseException:
-        shutil.rmtree(folder(), ignore_errors=True)
+        discard()
         raise
     _unfinished().unlink()
+
+
+def discard() -> None:
+    """Delete the overlay."""
+    shutil.rmtree(folder(), ignore_errors=True)
 
 
 def is_whole() -> bool:
@@ -138,7 +144,7 @@ def alone() -> Iterator[Path]:
     """
     path, work = folder().with_suffix(".lock"), folder().with_suffix(".work")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         lock = path.open("w")
     except OSError as fault:
         hint = "set FSD_OVERLAY to a folder that you may write to"

@@ -37,6 +37,11 @@ class Wheel:
     size_bytes: int
     sha256: str
 
+    @property
+    def link(self) -> str:
+        """Where it is, as a link in any case."""
+        return self.where if "://" in self.where else Path(self.where).as_uri()
+
 
 def resolve(
     wanted: Iterable[str],

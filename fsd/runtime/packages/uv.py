@@ -19,8 +19,8 @@ from fsd.runtime.packages import overlay
 from fsd.runtime.packages.requirements import in_range
 from fsd.runtime.process import STOP_WITH_PARENT
 
-_RANGE = ">=0.7"
-"""What writes locks of the form that is read here."""
+_RANGE = ">=0.10"
+"""What names in an answer only those files that fit the machine."""
 WANTED = f"uv{_RANGE}"
 _LIMIT_S = 1800.0
 _KEPT = re.compile(
@@ -28,6 +28,8 @@ _KEPT = re.compile(
     r"|PIP_(EXTRA_)?INDEX_URL|(?i:(https?|all|no)_proxy)"
 )
 _FOREIGN = re.compile(r"^(UV_.+|PYTHON(PATH|HOME|STARTUP|USERBASE)|VIRTUAL_ENV|CONDA_.+)$")
+_NEWS = re.compile(r"(Using|Resolved|Downloading|Downloaded|Prepared|Uninstalled|Installed|[-+~]) ")
+"""How the lines begin that tell what uv does, not what went wrong."""
 _FULL = "No space left on device"
 _USER = re.compile(r"(?<=//)[^/@\s]+@")
 
@@ -50,7 +52,6 @@ def need_uv(wheels: Path | None = None) -> list[str]:
     if here:
         _unpack_program(here[-1])
     else:
-        report.say(f"{WANTED} is not here: pip brings it")
         _by_pip()
     if found := _recent():
         return found
@@ -132,22 +133,24 @@ def _why(said: str) -> str:
     """uv's explanation in one line, without its frame and without what stands before an @ in an address."""
     text = re.sub(r"[│╰─▶├×]+", " ", re.sub(r"\x1b\[[\d;]*m", "", said))
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("warning")]
-    starts = [at for head in ("cause", "Because", "error") for at, line in enumerate(lines) if line.startswith(head)]
-    chosen = lines[starts[0] :] if starts else lines[-3:]
-    line = re.sub(r"\s+", " ", " ".join(chosen)).removeprefix("cause: ").removeprefix("error: ")
+    whole = re.sub(r"\s+", " ", " ".join(line for line in lines if not _NEWS.match(line)))
+    _, because, reason = whole.partition("Because")
+    line = because + reason or whole.removeprefix("error: ").replace(" cause:", ":")
     return _USER.sub("", line)[:600] or "it said nothing"
 
 
 def _by_pip() -> None:
     if not find_spec("pip"):
-        raise MachineError("this Python has neither uv nor pip", "install uv, then run setup again")
+        raise MachineError(f"this Python has neither pip nor {WANTED}", "install uv, then run setup again")
+    report.say(f"{WANTED} is not here: pip brings it")
     command = [sys.executable, "-m", "pip", "--python", str(overlay.python()), "install", "--quiet", WANTED]
     ended = subprocess.run(
         command, env=_environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace"
     )
     if ended.returncode != 0:
         said = [line for line in ended.stderr.splitlines() if line.startswith("ERROR")] or ["it did not say why"]
-        raise MachineError(f"pip cannot bring uv: {_USER.sub('', said[-1])}", "check the network and run setup again")
+        why = _USER.sub("", said[-1].removeprefix("ERROR: "))
+        raise MachineError(f"pip cannot bring uv: {why}", "check the network and run setup again")
 
 
 def _unpack_program(wheel: Path) -> None:

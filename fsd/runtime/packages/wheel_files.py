@@ -65,7 +65,7 @@ def _fetched(wheel: Wheel, folder: Path, moved: Callable[[int], None]) -> Wheel:
     path = folder / wheel.file
     for turn in range(1, _TRIES + 1):
         try:
-            found, size_bytes = _copied(wheel.where, path, moved)
+            found, size_bytes = _copied(wheel.link, path, moved)
             break
         except (OSError, HTTPException) as fault:
             path.unlink(missing_ok=True)
@@ -85,10 +85,9 @@ def _fetched(wheel: Wheel, folder: Path, moved: Callable[[int], None]) -> Wheel:
     return replace(wheel, where=str(path), size_bytes=size_bytes)
 
 
-def _copied(where: str, path: Path, moved: Callable[[int], None]) -> tuple[str, int]:
-    """Copy a link's or a path's bytes into a file; return their SHA-256 and their count."""
+def _copied(link: str, path: Path, moved: Callable[[int], None]) -> tuple[str, int]:
+    """Copy a link's bytes into a file; return their SHA-256 and their count."""
     sum_, size_bytes = hashlib.sha256(), 0
-    link = where if "://" in where else Path(where).as_uri()
     source = urllib.request.urlopen(link, timeout=_TIMEOUT_S)
     with source, path.open("wb") as target:
         while piece := source.read(_PIECE):

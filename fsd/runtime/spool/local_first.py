@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
-from fsd.runtime import drive, files
+from fsd.runtime import drive, files, report
+from fsd.runtime.spool.state import LOCAL, SpoolState
 
 FSD_LOCAL = "FSD_LOCAL"
 """Names a folder on the local disk; then the twin of every folder lies there, which is right for any slow network disk."""
@@ -35,17 +38,39 @@ def working(folder: Path) -> Path:
 
 
 def brought(path: Path) -> Path:
-    """Where to go on writing a file: its twin, with Drive's content if that is newer; else the file itself."""
+    """Where to go on writing a log: its twin, with Drive's content if that goes further; else the file itself."""
     local = twin(path)
     if local is None:
         return path
-    if path.is_file() and not (local.is_file() and local.stat().st_mtime >= path.stat().st_mtime):
-        with files.replacing(local) as temporary:
-            shutil.copy2(path, temporary)
+    with suppress(OSError):  # of a Drive that is dead, too: then the twin is gone on with
+        if path.is_file() and _goes_further(path, local):
+            with files.replacing(local) as temporary:
+                shutil.copy2(path, temporary)
     return local
 
 
+def _goes_further(there: Path, here: Path) -> bool:
+    """Whether a log is a longer one, or a newer one of another run; Drive's times alone say when it was copied."""
+    if not here.is_file():
+        return True
+    theirs, ours = there.read_bytes(), here.read_bytes()
+    if theirs.startswith(ours) or ours.startswith(theirs):
+        return len(theirs) > len(ours)
+    return there.stat().st_mtime > here.stat().st_mtime
+
+
 def forget(folder: Path) -> int:
-    """Delete the local twin of a folder that is made anew or goes away; return the bytes freed."""
+    """Delete the local twin of a folder that is made anew or goes away; return the bytes freed.
+
+    A twin with what never came to Drive is kept under a name of its own, which is said.
+    """
     local = twin(folder)
-    return files.remove_folder(local) if local else 0
+    if local is None or not local.is_dir():
+        return 0
+    left = [item.name for item in SpoolState(local).items().values() if item.state == LOCAL]
+    if not left:
+        return files.remove_folder(local)
+    kept = local.with_name(f"{local.name}.{datetime.now(UTC):%Y%m%d-%H%M%S-%f}")
+    os.rename(local, kept)
+    report.say(f"what was only on this machine's disk is kept in {kept}: {', '.join(left)}")
+    return 0

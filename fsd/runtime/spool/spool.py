@@ -3,11 +3,12 @@
 "local": only on this machine's disk. "written to Drive": copied, renamed and read back on the mount, which is Drive's
 cache and not yet Google. "confirmed by Google": the Drive API gives the MD5 of every file. The states are in a file
 beside the local copies, so that after a kill -9 any process (`fsd sync`, the next training) goes on where it stopped.
+All that touches Drive is done in a thread that is given up on when Drive no longer answers, and not while another machine
+holds the session's lock.
 """
 
 from __future__ import annotations
 
-import re
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,15 +18,18 @@ from threading import Event, Thread
 
 from fsd.errors import FsdError
 from fsd.runtime import files, report
-from fsd.runtime.spool import deliver
+from fsd.runtime.lock_record import elsewhere, who
+from fsd.runtime.patience import Patience
+from fsd.runtime.spool.carrier import Carrier, Confirm, words
 from fsd.runtime.spool.heartbeat import Heartbeat
 from fsd.runtime.spool.local_first import twin
 from fsd.runtime.spool.state import CONFIRMED, LEVELS, LOCAL, WRITTEN, Item, SpoolState
 
-Confirm = Callable[[Path, str], bool]
-"""Whether Google has a file (its path on the mount) with that MD5; raises FsdError where that cannot be known."""
 BEAT_S = 60.0
-_SERIES = re.compile(r"(.+)-(\d+)")
+MOST_BEATS = 32
+"""How many beats pass at most before what Drive did not take is tried again."""
+STUCK_S = 300.0
+"""How long one step of the copying (8 MiB, a rename) may take before Drive is said to answer no more."""
 
 
 class Spool:
@@ -44,11 +48,13 @@ class Spool:
         self.target, self.local = target, twin(target)
         self.confirm, self.remount = confirm, remount
         self._stop, self._wake = Event(), Event()
-        self._pause = pause or self._stop.wait
         self._thread: Thread | None = None
         self._state = SpoolState(self.local or target)
         self._beat = Heartbeat(target)
+        self._patience = Patience(STUCK_S)
+        self._carrier = Carrier(target, self._state, confirm, pause or self._stop.wait, self._patience.moved)
         self._said = ""
+        self._doubt = True
 
     @property
     def highest(self) -> str:
@@ -63,6 +69,11 @@ class Spool:
         """What has not reached the highest state."""
         return [item for item in self.items() if LEVELS.index(item.state) < LEVELS.index(self.highest)]
 
+    @property
+    def unsure(self) -> bool:
+        """Whether something is called written that was not looked for since this began, or since Drive was away."""
+        return self._doubt and any(item.state == WRITTEN for item in self.items())
+
     def add(self, name: str, keep: int = 0) -> None:
         """Take up what is whole at `name` in the local twin. keep: how many of its series are to stay on Drive.
 
@@ -74,22 +85,35 @@ class Spool:
         self._state.change(lambda items: (items.pop(name, None), items.update({name: item})))
         self._wake.set()
 
+    def place(self, name: str) -> Path:
+        """Where something lies now: on Drive once it is written there, until then on this machine's disk."""
+        item = None if self.local is None else self._state.items().get(name)
+        if self.local is None or item is None:
+            return self.target / name
+        return self.local / name if item.state == LOCAL else self.target / (item.at or name)
+
     def forget(self, name: str) -> None:
         """Say nothing more of what is about to be deleted or changed on Drive."""
-        if self.local is not None and name in self._state.items():
-            self._state.change(lambda items: items.pop(name, None))
+        if self.local is not None:
+            self._state.forget(name)
 
     def work(self) -> None:
-        """Bring everything one step further that can be; what cannot is left as it is, with the reason in its `why`."""
-        if not self.pending():
+        """Bring everything one step further that can be; what cannot is left as it is, with the reason in its `why`.
+
+        Ends when Drive does not, after `STUCK_S`.
+        """
+        if not (self.pending() or self.unsure) or not self._drive_lives():
             return
-        with self._state.locked("work", wait=False) as mine:
-            if not mine or not self._drive_lives():
-                return
+        try:
+            if self._doubt:
+                self._look_again()
             for item in self.pending():
-                written = self._deliver(item) if item.state == LOCAL else item
-                if written and written.state == WRITTEN and self.confirm:
-                    self._ask_google(written)
+                written = self._on_drive(self._carrier.deliver, item) if item.state == LOCAL else item
+                confirmed = self._carrier.ask_google(written) if written and self.confirm else None
+                if confirmed:
+                    self._on_drive(self._carrier.retire, confirmed)
+        except OSError as fault:
+            self._away(words(fault))
 
     def start(self) -> Spool:
         """Work in the background until `stop`."""
@@ -104,10 +128,12 @@ class Spool:
         self._stop.set()
         self._wake.set()
         if self._thread:
-            self._thread.join()
+            self._thread.join()  # which ends: see `work`
             self._thread = None
+        self._stop.clear()  # so that who goes on without a thread has time to wait for what Drive shows late
 
     def _run(self) -> None:
+        left, beats = self.items(), 1
         while not self._stop.is_set():
             self._wake.clear()
             try:
@@ -115,9 +141,11 @@ class Spool:
                     self.work()
                 else:
                     self._drive_lives()  # so that a dead Drive is noticed, and mounted again, before it is needed
+                left = self.pending()
             except Exception as fault:  # the local disk fails: training itself will meet it and say so
                 self._say(f"the copy to Drive stopped for now: {fault}")
-            self._wake.wait(BEAT_S)
+            beats = min(2 * beats, MOST_BEATS) if left else 1  # a full Drive takes gigabytes before it says so
+            self._wake.wait(beats * BEAT_S)
 
     def _drive_lives(self) -> bool:
         fault = self._beat.fault()
@@ -126,74 +154,40 @@ class Spool:
                 self.remount()
                 fault = self._beat.fault()
         if fault:
-            self._say(f"Drive is away ({fault}): everything is kept on this machine's disk and copied when it is back")
-            self._all_wait(fault)
+            self._away(fault)
         elif self._said:
             self._say("")
             report.say("Drive is back: catching up")
         return not fault
 
-    def _deliver(self, item: Item) -> Item | None:
-        assert self.local is not None
-        try:
-            sent = deliver.deliver(self.local / item.name, self.target / item.name, self._pause)
-        except deliver.SourceGone:  # a newer one took its place before it was sent
-            return self._became(item, None)
-        except (OSError, FsdError) as fault:
-            return self._became(item, replace(item, why=_words(fault)))
-        md5 = {inner: row["md5"] for inner, row in sent.items()}
-        written = self._became(item, replace(item, state=WRITTEN, md5=md5, why=""))
-        if written and not self.confirm:
-            self._retire(written, max(item.keep, 2))  # two: the older one is safe at Google by now, the new one is not
-        return written
-
-    def _ask_google(self, item: Item) -> None:
-        assert self.confirm
-        try:
-            missing = [
-                inner for inner, md5 in item.md5.items() if not self.confirm(self.target / item.name / inner, md5)
-            ]
-        except (OSError, FsdError) as fault:
-            self._became(item, replace(item, why=f"Google was asked in vain: {_words(fault)}"))
-            return
-        if missing:
-            self._became(item, replace(item, why=f"Google has not yet all of {missing[0] or item.name}"))
-        elif done := self._became(item, replace(item, state=CONFIRMED, why="")):
-            self._retire(done, item.keep)
-
-    def _retire(self, item: Item, keep: int) -> None:
-        """Delete from Drive what is older in the item's series than the `keep` newest, itself the newest of them."""
-        series = _SERIES.fullmatch(Path(item.name).name)
-        if not item.keep or not series:
-            return
-        with suppress(OSError):  # what stays is in nobody's way
-            older = sorted(
-                (int(match[2]), path)
-                for path in (self.target / item.name).parent.iterdir()
-                if (match := _SERIES.fullmatch(path.name)) and match[1] == series[1] and int(match[2]) < int(series[2])
-            )
-            for _, path in older[: max(0, len(older) - keep + 1)]:
-                self.forget(path.relative_to(self.target).as_posix())  # first: nothing is called written that is not
-                doomed = files.temporary_beside(path)
-                path.rename(doomed)
-                deliver.remove(doomed)
-
-    def _became(self, then: Item, now: Item | None) -> Item | None:
-        if then != now:
-            self._state.replace(then, now)
-        return now
-
-    def _all_wait(self, why: str) -> None:
+    def _away(self, fault: str) -> None:
+        self._doubt = True
+        self._say(f"Drive is away ({fault}): everything is kept on this machine's disk and copied when it is back")
         for item in self.pending():
-            self._became(item, replace(item, why=why))
+            self._state.became(item, replace(item, why=fault))
+
+    def _look_again(self) -> None:
+        for item in self.items():
+            if item.state == WRITTEN:
+                self._on_drive(self._carrier.look_again, item)
+        self._doubt = False
+
+    def _on_drive(self, do: Callable[[Item], Item | None], item: Item) -> Item | None:
+        """Do one thing on Drive, unless another process here is doing so, it is done, or another machine writes."""
+
+        def alone() -> Item | None:
+            with self._state.locked("work", wait=False) as mine:
+                now = self._state.items().get(item.name) if mine else None
+                if now is None or (now.stamp, now.state) != (item.stamp, item.state):
+                    return None
+                if other := elsewhere(self.target):
+                    self._state.became(item, replace(item, why=f"{who(other)} writes the session now"))
+                    return None
+                return do(item)
+
+        return self._patience.run(alone)
 
     def _say(self, line: str) -> None:
         if line and line != self._said:
             report.say(line)
         self._said = line
-
-
-def _words(fault: Exception) -> str:
-    if isinstance(fault, OSError):
-        return fault.strerror or type(fault).__name__
-    return str(fault).partition("\n")[0]

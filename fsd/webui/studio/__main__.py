@@ -18,6 +18,7 @@ from typing import Any
 
 from fsd.errors import FsdError, MachineError
 from fsd.runtime import report
+from fsd.runtime.files import make_folder
 from fsd.runtime.handover import take
 from fsd.webui.engine import Engine
 
@@ -116,7 +117,7 @@ async def _pong() -> dict[str, Any]:
 
 def _make_folder(folder: Path) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     except OSError as fault:
         what = f"the folder {folder} cannot be made: {fault.strerror}"
         raise MachineError(what, "give a folder that can be written to as --root") from None

@@ -19,21 +19,42 @@ UNREADABLE_SECONDS = 60.0
 
 
 def holder(folder: Path) -> dict[str, Any] | None:
-    """Who writes now, as {pid, host, since, touched}; None when nobody does or the writer is dead."""
+    """Who writes now, as {pid, host, boot, since, touched}; None when nobody does or the writer is dead."""
     record = read(folder / LOCK_NAME)
     return None if record is None or is_dead(record) else record
+
+
+def elsewhere(folder: Path) -> dict[str, Any] | None:
+    """Who writes now on another machine, as `holder` tells it; None when nobody does, or it cannot be told who."""
+    record = holder(folder)
+    return record if record and type(record.get("pid")) is int and not is_here(record) else None
+
+
+def who(record: dict[str, Any]) -> str:
+    """A writer in words: "process 7 on another-machine"."""
+    return f"process {record.get('pid', '?')} on {record.get('host', 'an unknown host')}"
 
 
 def own_record() -> dict[str, Any]:
     """What this process writes into a lock."""
     since = datetime.now(UTC).isoformat(timespec="seconds")
-    return {"pid": os.getpid(), "host": socket.gethostname(), "since": since, "started": _started(os.getpid())}
+    return {"pid": os.getpid(), **this_machine(), "since": since, "started": _started(os.getpid())}
 
 
 def is_own(path: Path) -> bool:
     """Whether the lock at a path is this process's."""
     record = read(path) or {}
-    return (record.get("pid"), record.get("host")) == (os.getpid(), socket.gethostname())
+    return record.get("pid") == os.getpid() and is_here(record)
+
+
+def this_machine() -> dict[str, str]:
+    """What tells this machine from others: its name, which clones and containers may share, and its boot's id (Linux)."""
+    return {"host": socket.gethostname(), "boot": _boot()}
+
+
+def is_here(record: dict[str, Any]) -> bool:
+    """Whether a record names this machine, since its last boot."""
+    return {"host": record.get("host"), "boot": record.get("boot", _boot())} == this_machine()
 
 
 def read(path: Path) -> dict[str, Any] | None:
@@ -53,7 +74,7 @@ def ends(record: dict[str, Any]) -> float:
     """When a lock is dead if nobody touches it, in seconds since 1970; for a process of this host, never."""
     if type(record.get("pid")) is not int or record["pid"] <= 0:
         return record["touched"] + UNREADABLE_SECONDS
-    return math.inf if record.get("host") == socket.gethostname() else record["touched"] + DEAD_SECONDS
+    return math.inf if is_here(record) else record["touched"] + DEAD_SECONDS
 
 
 def is_dead(record: dict[str, Any]) -> bool:
@@ -69,6 +90,13 @@ def is_dead(record: dict[str, Any]) -> bool:
     except PermissionError:
         return False
     return record.get("started") not in (None, "", _started(pid))  # else the number is a younger process's now
+
+
+def _boot() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
 
 
 def _started(pid: int) -> str:
