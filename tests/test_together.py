@@ -21,7 +21,7 @@ STEPS = {"text_encoder": 3, "unet": 4}
 
 def train(session: Session, stage: str, processes: int, stop_after: int = 0) -> subprocess.CompletedProcess[str]:
     """A stage by that many processes; stop_after: of them the second is told to stop in that step."""
-    launch = ["-m", "torch.distributed.run", f"--nproc-per-node={processes}", "--master-port=0", "--no-python",
+    launch = ["-m", "torch.distributed.run", f"--nproc-per-node={processes}", "--standalone", "--no-python",
               sys.executable] if processes > 1 else []  # fmt: skip
     code = f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'tests')!r}]\n"
     code += "import os, signal\nfrom fsd.train import batch, prepare\n"
@@ -31,7 +31,7 @@ def train(session: Session, stage: str, processes: int, stop_after: int = 0) -> 
         code += f"    if step == {stop_after - 1} and self.process == 1: os.kill(os.getpid(), signal.SIGTERM)\n"
         code += "    return real(self, step, device)\nbatch.Batches.at = at\n"
     code += f"stage_main(lambda given: prepare.run_stage(given, {stage!r}, module.build))\n"
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "1", "PYTHONPATH": str(ROOT)}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, *launch, "-c", code, str(session.folder)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
 

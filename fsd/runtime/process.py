@@ -111,9 +111,12 @@ def stage_main(work: Callable[[list[str]], dict[str, Any]]) -> None:
 
 
 def _reply(kind: str, value: dict[str, Any]) -> None:
-    if int(os.environ.get("RANK", "0")):  # of several processes on one stage the first speaks
-        return
     text = json.dumps({kind: value})
+    if int(
+        os.environ.get("RANK", "0")
+    ):  # of several processes on one stage the first speaks, the others of their errors
+        print(text if kind == "error" else "", end="", file=sys.stderr, flush=True)
+        return
     if path := os.environ.get(_REPLY_PATH):
         Path(path).write_text(text, encoding="utf-8")
     else:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator, PartialState
+from accelerate import Accelerator
 
 from fsd.data.dataset import TrainingPhoto, class_photos, inputs_fingerprint, training_photos
 from fsd.data.lock import need_turn
@@ -30,7 +30,7 @@ from fsd.train.noise import load_schedule
 from fsd.train.optimizer import choose_optimizer
 from fsd.train.prompts import encode_prompts
 from fsd.train.room import need_stage_room
-from fsd.train.together import writer
+from fsd.train.together import processes, writer
 from fsd.train.view import View, views_of
 from fsd.weights.base_folder import base_fingerprint
 from fsd.weights.base_model import find_base_model
@@ -95,10 +95,9 @@ def run_stage(arguments: list[str], stage: str, build: Any) -> dict[str, Any]:
     build(prepared) loads the networks and returns the `loop.Stage`.
     """
     session = open_session_folder(Path(arguments[0]))
-    processes = PartialState()
     with writer(session) as spool:
-        processes.wait_for_everyone()
-        origin = _origin(session, stage, fork="--fork" in arguments)
+        with processes().main_process_first():  # who comes later finds all squares there
+            origin = _origin(session, stage, fork="--fork" in arguments)
         steps = getattr(origin.recipe, stage).steps
         if origin.start and origin.start.step >= steps:
             report.say(f"{STAGES[stage]}: all {steps} steps are done already")
@@ -120,8 +119,8 @@ def _origin(session: Session, stage: str, fork: bool) -> Origin:
     if stage == "unet" and (first := stage_checkpoint(base, session.checkpoints, recipe, "text_encoder", report.say)):
         parts |= first.parts()
         identity["trained text encoder"] = base_fingerprint(first.folder)
-    if (processes := PartialState().num_processes) > 1:
-        identity["processes"] = processes
+    if (count := processes().num_processes) > 1:
+        identity["processes"] = count
     facts = {"run": identity, "machine": _machine()}
     start = newest_checkpoint(session.checkpoints, stage, report.say)
     if start:

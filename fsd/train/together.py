@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from accelerate import Accelerator
+import torch
+from accelerate import Accelerator, PartialState
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import nn
 
@@ -19,6 +20,11 @@ from fsd.weights.set_aside import taking_turn
 
 PARALLEL = DistributedDataParallelKwargs(find_unused_parameters=True)
 """The last layers of some text encoders have no part in what the backbone reads."""
+
+
+def processes() -> PartialState:
+    """The processes of this run, met with; on a machine without a GPU by gloo."""
+    return PartialState(cpu=not torch.accelerator.is_available())
 
 
 class Network(nn.Module):
