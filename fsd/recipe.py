@@ -13,7 +13,17 @@ from typing import Any, Literal
 
 from fsd.errors import RecipeError
 from fsd.recipe_faults import value_faults
-from fsd.recipe_groups import Augment, Captions, LoraStage, Prior, Samples, Save, TextEncoderStage, UNetStage
+from fsd.recipe_groups import (
+    Augment,
+    Captions,
+    LoraStage,
+    Prior,
+    Samples,
+    Save,
+    TextEncoderStage,
+    UNetStage,
+    Validation,
+)
 from fsd.settings import FREE, build, type_faults, without_free
 
 STAGES = {"text_encoder": "text encoder", "unet": "UNet", "lora": "LoRA"}
@@ -38,6 +48,7 @@ class Recipe:
     buckets: train on pictures of the photos' own aspect ratio, of as many pixels, instead of squares.
     max_grad_norm: gradient clipping by global norm (0: off, and each weight is stepped during the backward pass).
     repeatable: on a GPU, use only operations that give the same bits when a run is done again.
+    tensorboard: also write the figures to logs/tensorboard/.
     seed: with stage, step and slot it fixes order, timesteps and noise.
     force: take a resolution that the family was not made for.
     """
@@ -75,6 +86,8 @@ class Recipe:
     seed: int = 0
     save: Save = field(default_factory=Save)
     samples: Samples = field(default_factory=Samples)
+    validation: Validation = field(default_factory=Validation)
+    tensorboard: bool = field(default=False, metadata=FREE)
     force: bool = field(default=False, metadata=FREE)
 
     def faults(self) -> list[str]:

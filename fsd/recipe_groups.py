@@ -60,6 +60,16 @@ class Samples:
 
 
 @dataclass(frozen=True)
+class Validation:
+    """The loss at fixed timesteps and noise, which shows what a step's random ones hide: every `every_steps` steps (0:
+    never) and at a stage's end, on the photos that are held out, else on all. draws: of timestep and noise a photo.
+    """
+
+    every_steps: int = field(default=0, metadata=FREE)
+    draws: int = field(default=4, metadata=FREE)
+
+
+@dataclass(frozen=True)
 class LoraStage:
     """A LoRA in the place of whole weights (Hu et al. 2021): of the backbone and, if wanted, of the CLIP text encoders.
 

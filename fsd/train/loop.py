@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,10 @@ from fsd.errors import Interrupted, TrainingError
 from fsd.recipe import Recipe
 from fsd.runtime import report
 from fsd.train.batch import Batch
-from fsd.train.metrics import Metrics
+from fsd.train.metrics import Clock, Metrics
 from fsd.train.optimizer import learning_rate_at
 from fsd.train.state import State
+from fsd.train.together import stop_signals
 from fsd.weights import checkpoint as checkpoints
 from fsd.weights.checkpoint import Checkpoint
 
@@ -60,8 +60,9 @@ class Stage:
 class Run:
     """Where the stage runs. facts: what tells this run from another, kept in every checkpoint.
 
-    on_save: called with each checkpoint once it is whole. on_sample: called with the checkpoint's name after each save at
-    which samples are due. on_validate: called with each step at which the validation loss is due.
+    validation: batches of fixed timesteps and noise, whose loss is watched. on_save: called with each checkpoint once it
+    is whole, maybe while training goes on. on_sample: called with the checkpoint's name after each save at which samples
+    are due.
     """
 
     recipe: Recipe
@@ -69,6 +70,7 @@ class Run:
     checkpoints: Path
     metrics: Metrics
     facts: dict[str, Any]
+    validation: Sequence[Batch]
     on_save: Callable[[Checkpoint], None]
     on_sample: Callable[[str], None]
 
@@ -80,38 +82,53 @@ def train(stage: Stage, run: Run, start: Checkpoint | None) -> dict[str, Any]:
     TrainingError when the loss is not a finite number; the last good checkpoint stays.
     """
     done = start.step if start else 0
-    state = State.of(stage, run, start)
-    saved_step = done
+    recipe, clock, saved_step = run.recipe, Clock(), done
     losses: list[Tensor] = []
     finished = ""
-    with _stop_signals(run.accelerator) as stopping, _bar(stage, run, done) as bar:
+    with (
+        stop_signals(run.accelerator) as stopping,
+        State.of(stage, run, start) as state,
+        _bar(stage, run, done) as bar,
+    ):
         run.metrics.start(stage.name, done)
         for step in range(done, stage.steps):
-            rates = _rates(stage, step, run.recipe)
+            rates = _rates(stage, step, recipe)
             losses.append(_one_step(stage, step, state, rates, run))
             bar.update()
-            stop = stopping()
-            last, due = step + 1 == stage.steps, _save_due(step + 1, run.recipe)
-            if last or due or stop or len(losses) == _LOG_EVERY_STEPS:
+            stop, last = stopping(), step + 1 == stage.steps
+            save = last or stop or _save_due(step + 1, recipe)
+            validate = bool(run.validation) and (last or _due(step + 1, recipe.validation.every_steps))
+            if save or validate or len(losses) == _LOG_EVERY_STEPS:
                 loss = _finite_mean(losses, step + 1, saved_step, run.accelerator)
-                run.metrics.add(step + 1, loss, max(rates.values()), bar.format_dict["rate"])
+                speed = len(losses) / clock.stop("training")
+                valid = _validation_loss(stage, run) if validate else None
+                clock.stop("validation")
+                run.metrics.add(step + 1, loss, max(rates.values()), speed, valid)
                 bar.set_postfix(loss=f"{loss:.4f}")
                 losses.clear()
-            if last or due or stop:
+                state.need_saved()
+            if save:
                 saved = state.save(step + 1)
                 saved_step = step + 1
-                if last and run.recipe.samples.at_end:
+                clock.stop("saving")
+                if last and recipe.samples.at_end:
                     finished = saved
-                elif not last and _sample_due(step + 1, run.recipe):
+                elif not last and _due(step + 1, recipe.samples.every_steps):
+                    state.settle()
                     run.on_sample(saved)
+                    clock.stop("samples")
             if stop and not last:
                 raise Interrupted(
                     f"stopped after step {saved_step} of {stage.steps}; everything is saved",
                     "run the same command to go on",
                 )
+    clock.stop("saving")
     if finished:  # after the bar, whose speed is the training's
         run.on_sample(finished)
-    return {"stage": stage.name, "steps": stage.steps, "from_step": done, "loss": run.metrics.last_loss}
+        clock.stop("samples")
+    run.metrics.close()
+    figures = {"stage": stage.name, "steps": stage.steps, "from_step": done, "loss": run.metrics.last_loss}
+    return figures | {"seconds": clock.seconds}
 
 
 def _one_step(stage: Stage, step: int, state: State, rates: dict[str, float], run: Run) -> Tensor:
@@ -156,29 +173,22 @@ def _finite_mean(losses: list[Tensor], step: int, saved_step: int, accelerator: 
     return mean
 
 
+def _validation_loss(stage: Stage, run: Run) -> float:
+    """The mean loss of the validation batches; nothing is learned from them."""
+    for module in stage.trained.values():
+        module.eval()
+    with torch.no_grad():
+        loss = torch.stack([stage.loss(batch) for batch in run.validation]).mean()
+    for module in stage.trained.values():
+        module.train()
+    return float(loss)
+
+
 def _save_due(step: int, recipe: Recipe) -> bool:
-    return (step >= recipe.save.from_step and step % recipe.save.every_steps == 0) or _sample_due(step, recipe)
+    return (step >= recipe.save.from_step and _due(step, recipe.save.every_steps)) or _due(
+        step, recipe.samples.every_steps
+    )
 
 
-def _sample_due(step: int, recipe: Recipe) -> bool:
-    every = recipe.samples.every_steps
-    return bool(every) and step % every == 0
-
-
-@contextmanager
-def _stop_signals(accelerator: Accelerator) -> Iterator[Callable[[], bool]]:
-    """Yield what tells whether SIGINT or SIGTERM came, to any of the processes."""
-    came: list[int] = []
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, lambda number, _: came.append(number)) for number in numbers]
-
-    def stopping() -> bool:
-        if accelerator.num_processes == 1:
-            return bool(came)
-        return bool(accelerator.reduce(torch.tensor(len(came), device=accelerator.device), "sum"))
-
-    try:
-        yield stopping
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
+def _due(step: int, every_steps: int) -> bool:
+    return bool(every_steps) and step % every_steps == 0

@@ -8,19 +8,38 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fsd.errors import MachineError
 from fsd.runtime import files
 from fsd.weights.checkpoint import STAGES
 
 
+class Clock:
+    """Where the seconds of a run go. seconds: by what they were spent on; they begin when the clock is made."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._since = time.monotonic()
+
+    def stop(self, what: str) -> float:
+        """Count the time since the last stop as spent on something, and return it."""
+        now = time.monotonic()
+        spent, self._since = now - self._since, now
+        self.seconds[what] = self.seconds.get(what, 0.0) + spent
+        return spent
+
+
 @dataclass
 class Metrics:
-    """The figures of a session's stages in a JSON Lines file: stage, step, loss, learning_rate, steps_per_second, time.
+    """The figures of a session's stages in a JSON Lines file: stage, step, loss, learning_rate, steps_per_second, time,
+    and validation_loss where it was measured; also as TensorBoard files, if wanted.
 
-    path: None writes none.
+    path: None writes none. board: TensorBoard's folder, which has one inside for each stage; None writes none.
     """
 
     path: Path | None
+    board: Path | None = None
     last_loss: float | None = None
+    _writer: Any = field(default=None, repr=False)
     _stage: str = field(default="", repr=False)
 
     def start(self, stage: str, step: int) -> None:
@@ -30,22 +49,38 @@ class Metrics:
             return
         kept = [row for row in read_metrics(self.path) if row["stage"] != stage or row["step"] <= step]
         files.write_text(self.path, "".join(json.dumps(row) + "\n" for row in kept))
+        if self.board:
+            self._writer = _board_writer(self.board / stage, step)
 
-    def add(self, step: int, loss: float, learning_rate: float, steps_per_second: float | None) -> None:
+    def add(
+        self, step: int, loss: float, learning_rate: float, steps_per_second: float, validation_loss: float | None
+    ) -> None:
         """Append a line; `loss` is the mean since the line before."""
         self.last_loss = loss
         if self.path is None:
             return
-        row = {
-            "stage": self._stage,
-            "step": step,
-            "loss": loss,
-            "learning_rate": learning_rate,
-            "steps_per_second": steps_per_second,
-            "time": time.time(),
-        }
+        figures = {"loss": loss, "learning_rate": learning_rate, "steps_per_second": steps_per_second}
+        figures |= {} if validation_loss is None else {"validation_loss": validation_loss}
+        row = {"stage": self._stage, "step": step, **figures, "time": time.time()}
         with self.path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(row) + "\n")
+        for name, value in figures.items() if self._writer else ():
+            self._writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Put on the disk what TensorBoard's writer holds back."""
+        if self._writer:
+            self._writer.close()
+
+
+def _board_writer(folder: Path, step: int) -> Any:
+    """TensorBoard's writer, which hides what it wrote earlier of later steps; MachineError when it is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        what = "tensorboard is true, which needs the package of that name, and it is not installed"
+        raise MachineError(what, "pip install tensorboard, or set tensorboard=false") from None
+    return SummaryWriter(str(folder), purge_step=step + 1)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -76,6 +111,9 @@ def draw_loss(path: Path, destination: Path) -> Path:
         axes.set_xlabel("step")
         axes.plot(steps, [row["loss"] for row in mine], alpha=0.35, color="tab:blue", marker=".")
         axes.plot(steps, _smooth([row["loss"] for row in mine]), color="tab:blue", label="loss")
+        checked = [(row["step"], row["validation_loss"]) for row in mine if "validation_loss" in row]
+        if checked:
+            axes.plot(*zip(*checked, strict=True), color="tab:green", marker="o", label="validation loss")
         rates = axes.twinx()
         rates.plot(
             steps, [row["learning_rate"] for row in mine], color="tab:orange", linestyle=":", label="learning rate"

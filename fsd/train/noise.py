@@ -21,6 +21,9 @@ class NoiseSchedule(Protocol):
     def draw(self, random: torch.Generator) -> Tensor:
         """How far along one row is, a scalar t."""
 
+    def at(self, share: float) -> Tensor:
+        """The t, as `draw` gives it, that is so far along, 0 to below 1."""
+
     def add_noise(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
         """The noisy latents, of x0's shape."""
 
@@ -47,6 +50,9 @@ class Diffusion:
     def draw(self, random: torch.Generator) -> Tensor:
         """Any of the T steps alike, int64."""
         return torch.randint(len(self.alphas_cumprod), (), generator=random)
+
+    def at(self, share: float) -> Tensor:
+        return torch.tensor(int(share * len(self.alphas_cumprod)))
 
     def add_noise(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
         signal, noise = self._scales(t)
@@ -83,7 +89,12 @@ class Flow:
 
     def draw(self, random: torch.Generator) -> Tensor:
         """The logit of s is normal (section 3.1 there), then shifted; float32."""
-        s = torch.sigmoid(torch.randn((), generator=random))
+        return self._shifted(torch.sigmoid(torch.randn((), generator=random)))
+
+    def at(self, share: float) -> Tensor:
+        return self._shifted(torch.tensor(share))
+
+    def _shifted(self, s: Tensor) -> Tensor:
         return 1000 * self.shift * s / (1 + (self.shift - 1) * s)
 
     def add_noise(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +12,7 @@ from diffusers.training_utils import EMAModel
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from fsd.errors import FsdError
 from fsd.runtime import report
 from fsd.train.optimizer import Optimizer
 from fsd.weights import checkpoint as checkpoints
@@ -23,13 +26,18 @@ AVERAGE = "average.safetensors"
 
 @dataclass
 class State:
-    """A stage's state. weights: those that change, by label and name. average: of the weights, if the recipe wants it."""
+    """A stage's state. weights: those that change, by label and name. average: of the weights, if the recipe wants it.
+
+    Saves end in the background: leaving its `with` block waits for the last one.
+    """
 
     stage: Stage
     run: Run
     weights: dict[str, nn.Parameter]
     optimizer: Optimizer
     average: EMAModel | None
+    _background: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
+    _saving: Future[None] | None = None
 
     @staticmethod
     def of(stage: Stage, run: Run, start: Checkpoint | None) -> State:
@@ -48,31 +56,59 @@ class State:
             found._restore(start)
         return found
 
+    def __enter__(self) -> State:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with self._background:
+            try:
+                self.settle()
+            except FsdError as fault:
+                if kind is None:
+                    raise
+                report.say(str(fault))  # beside the error that ends the run
+
     def stepped(self) -> None:
         """Take a step's new weights into the average."""
         if self.average:
             self.average.step(self.weights.values())
 
     def save(self, step: int) -> str:
-        """Save a step, then delete what is older than the recipe keeps; return the checkpoint's name.
+        """Write a step's files and return the checkpoint's name, which it has once `settle` returns.
 
-        The last step needs neither optimizer nor average: there the average takes the weights' place.
+        What is older than the recipe keeps goes then. The last step needs neither optimizer nor average: there the
+        average takes the weights' place.
         """
         run, stage, last = self.run, self.stage, step == self.stage.steps
+        name = checkpoints.checkpoint_name(stage.name, step)
         if not run.accelerator.is_main_process:
-            run.accelerator.wait_for_everyone()
-            return checkpoints.checkpoint_name(stage.name, step)
+            return name
+        self.settle()
         if last and self.average:
             self.average.copy_to(self.weights.values())
         scaler = run.accelerator.scaler
         facts = {**run.facts, "scaler": scaler.state_dict() if scaler and not last else None}
-        saved = checkpoints.save_checkpoint(
+        finish = checkpoints.begin_checkpoint(
             run.checkpoints, stage.name, step, last, facts, lambda folder: self._write(folder, last)
         )
-        checkpoints.prune(run.checkpoints, stage.name, run.recipe.save.keep)
-        run.on_save(saved)
-        run.accelerator.wait_for_everyone()
-        return saved.name
+        self._saving = self._background.submit(self._finish, finish)
+        return name
+
+    def settle(self) -> None:
+        """Return once the last save is whole; raises what it failed of."""
+        saving, self._saving = self._saving, None
+        if saving:
+            saving.result()
+
+    def need_saved(self) -> None:
+        """Raise what a save has failed of; one that is under way goes on."""
+        if self._saving and self._saving.done():
+            self.settle()
+
+    def _finish(self, finish: Callable[[], Checkpoint]) -> None:
+        saved = finish()
+        checkpoints.prune(self.run.checkpoints, self.stage.name, self.run.recipe.save.keep)
+        self.run.on_save(saved)
 
     def _write(self, folder: Path, last: bool) -> None:
         self.stage.write(self.stage.trained, folder, last)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -53,3 +54,22 @@ def writer(session: Session) -> Iterator[Spool | None]:
         return
     with writing(session), taking_turn(session.folder) as spool:
         yield spool
+
+
+@contextmanager
+def stop_signals(accelerator: Accelerator) -> Iterator[Callable[[], bool]]:
+    """Yield what tells whether SIGINT or SIGTERM came, to any of the processes."""
+    came: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda number, _: came.append(number)) for number in numbers]
+
+    def stopping() -> bool:
+        if accelerator.num_processes == 1:
+            return bool(came)
+        return bool(accelerator.reduce(torch.tensor(len(came), device=accelerator.device), "sum"))
+
+    try:
+        yield stopping
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)

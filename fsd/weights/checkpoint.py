@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,23 +64,45 @@ def save_checkpoint(
 
     Raises MachineError when the disk is full or does not return what was written; older checkpoints are untouched.
     """
+    return begin_checkpoint(checkpoints, stage, step, done, facts, write)()
+
+
+def begin_checkpoint(
+    checkpoints: Path, stage: str, step: int, done: bool, facts: dict[str, Any], write: Callable[[Path], None]
+) -> Callable[[], Checkpoint]:
+    """Have `write(folder)` make a checkpoint's files, and return the rest of `save_checkpoint`: all the waiting for disks.
+
+    The rest reads nothing but these files; what they were made of may change meanwhile.
+    """
     files.make_folder(checkpoints)
     files.clear_temporary(checkpoints)
     final = checkpoints / checkpoint_name(stage, step)
     temporary = files.temporary_beside(final)
-    temporary.mkdir()
-    try:
+
+    def finish() -> Checkpoint:
+        with _whole_or_nothing(temporary, final):
+            seal(temporary, {"format": 1, "stage": stage, "step": step, "done": done, "facts": facts})
+            rename_over(temporary, final)
+            return verify_checkpoint(final)
+
+    with _whole_or_nothing(temporary, final):
+        temporary.mkdir()
         write(temporary)
-        seal(temporary, {"format": 1, "stage": stage, "step": step, "done": done, "facts": facts})
-        rename_over(temporary, final)
-        return verify_checkpoint(final)
-    except OSError as fault:
+    return finish
+
+
+@contextmanager
+def _whole_or_nothing(temporary: Path, final: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException as fault:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if not isinstance(fault, OSError):
+            raise
         raise MachineError(
-            f"the checkpoint {final.name} could not be saved in {checkpoints}: {fault}",
+            f"the checkpoint {final.name} could not be saved in {final.parent}: {fault}",
             "free some space and run the same command again; the checkpoint before it is untouched",
         ) from fault
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def verify_checkpoint(folder: Path) -> Checkpoint:

@@ -1,0 +1,76 @@
+"""What a stage trains on: views and captions of photos and class images, encoded and ready to be drawn from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from accelerate import Accelerator
+
+from fsd.data.dataset import TrainingPhoto
+from fsd.recipe import Recipe
+from fsd.train.batch import Batch, Batches, Example
+from fsd.train.captions import ways_to_write
+from fsd.train.latents import encode_views
+from fsd.train.network import LATENT_FACTOR
+from fsd.train.noise import load_schedule
+from fsd.train.validation import validation_batches
+from fsd.train.view import View, views_of
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a stage trains on. views: of each picture: photos, class images, those of the validation loss.
+
+    prompts: all there are. examples: one a picture. photos, priors: how many of them are instance and class images.
+    """
+
+    views: list[list[View]]
+    prompts: list[str]
+    examples: list[Example]
+    photos: int
+    priors: int
+
+
+def material_of(
+    recipe: Recipe, photos: Sequence[TrainingPhoto], priors: Sequence[TrainingPhoto], checks: Sequence[TrainingPhoto]
+) -> Material:
+    """All that a stage trains on. priors: class images. checks: what the validation loss is measured on."""
+    others = [*priors, *checks]
+    pictures, plain = [*photos, *others], recipe.changed(augment__copies=0)
+    views = [views_of(photo, recipe) for photo in photos] + [views_of(photo, plain) for photo in others]
+    ways = [ways_to_write(picture.prompt, recipe, picture.path.name) for picture in pictures]
+    prompts = sorted({prompt for way in ways for prompt in way} | ({""} if recipe.captions.dropout else set()))
+    examples = [
+        Example(places, tuple(prompts.index(prompt) for prompt in way))
+        for places, way in zip(_places(views), ways, strict=True)
+    ]
+    return Material(views, prompts, examples, len(photos), len(priors))
+
+
+def encoded(
+    material: Material, stage: str, recipe: Recipe, parts: dict[str, Path], cache: Path, accelerator: Accelerator
+) -> tuple[Batches, list[Batch]]:
+    """The batches of a stage, and those of its validation loss; all pictures are encoded."""
+    views = [one for each in material.views for one in each]
+    latents = encode_views(views, parts["vae"], cache, accelerator.device)
+    tokens = (recipe.resolution_px // LATENT_FACTOR // 2) ** 2
+    schedule = load_schedule(parts["scheduler"], tokens, recipe.flow_shift, recipe.zero_terminal_snr)
+    count, ours = material.photos, material.photos + material.priors
+    validation = validation_batches(material.examples[ours:], recipe, latents, schedule, accelerator.device)
+    batches = Batches(
+        stage, recipe, material.examples[:count], material.examples[count:ours], latents, schedule,
+        no_prompt=material.prompts.index("") if "" in material.prompts else None,
+        process=accelerator.process_index, processes=accelerator.num_processes,
+    )  # fmt: skip
+    return batches, validation
+
+
+def _places(groups: Sequence[Sequence[object]]) -> list[tuple[int, ...]]:
+    """Where the members of each group are when all of them stand in one row."""
+    found, first = [], 0
+    for group in groups:
+        found.append(tuple(range(first, first + len(group))))
+        first += len(group)
+    return found
