@@ -24,6 +24,7 @@ FACTS = {"run": {"base model": base_fingerprint(NO_BASE)}}
 def save(folder: Path, step: int, stage: str = "unet", done: bool = False) -> checkpoint.Checkpoint:
     def write(inside: Path) -> None:
         (inside / stage).mkdir()
+        (inside / stage / "config.json").write_text("{}")
         (inside / stage / "weights.safetensors").write_bytes(b"weights %d" % step)
         (inside / "optimizer.safetensors").write_bytes(b"state")
 

@@ -20,12 +20,11 @@ from fsd.runtime import report
 
 ROOT = Path(__file__).parents[1]
 VERBS = [
-    "setup", "open-session", "choose-base-model", "add-photos", "caption-photos", "train-text-encoder", "train-unet",
-    "save-ckpt", "generate", "score", "demo", "run", "change-settings", "crop-photo", "plot-loss", "show-session",
-    "list-sessions", "remove-session", "sync", "clean-session", "free-drive-space",
-    "doctor", "export-session", "import-session", "publish",
-    "families", "base-model", "convert", "inspect",
-    "webui-install", "webui-launch", "controlnet-list", "controlnet-add",
+    "setup", "open-session", "choose-base-model", "add-photos", "caption-photos", "train-text-encoder",
+    "train-unet", "train-lora", "save-lora", "save-ckpt", "generate", "score", "plan", "demo", "run",
+    "change-settings", "crop-photo", "plot-loss", "show-session", "list-sessions", "remove-session", "sync",
+    "clean-session", "free-drive-space", "doctor", "export-session", "import-session", "publish", "families",
+    "base-model", "convert", "inspect", "webui-install", "webui-launch", "controlnet-list", "controlnet-add",
 ]  # fmt: skip
 CODES = {"usage", "machine", "download", "session", "recipe", "weights", "training", "interrupted"}
 

@@ -176,8 +176,7 @@ def test_adding_a_family_is_adding_one_record(
         ("flux-schnell", "text_encoder", "text-encoder training of FLUX.1 [schnell] is impossible"),
         ("sd35-large", "full", "full DreamBooth of Stable Diffusion 3.5 Large is impossible"),
         ("sd15-inpainting", "full", "it is for making pictures only"),
-        ("sdxl", "full", "full DreamBooth of Stable Diffusion XL base 1.0 is not in this release"),
-        ("sd15", "lora", "LoRA training of Stable Diffusion 1.5 is not in this release"),
+        ("sd15-inpainting", "lora", "LoRA training of Stable Diffusion 1.5 inpainting is impossible"),
     ],
 )
 def test_what_cannot_be_trained_is_said_with_what_can(family: str, method: str, said: str) -> None:
@@ -185,21 +184,33 @@ def test_what_cannot_be_trained_is_said_with_what_can(family: str, method: str, 
     assert said in fault
     assert f"families for {rules.METHODS[method]}: " in fault
     if method == "full":
-        assert "tiny, sd15, sd21-base, sd21" in fault
+        assert "tiny, sd15, sd21-base, sd21, sdxl" in fault
 
 
 def test_what_can_be_trained_has_no_fault() -> None:
-    for name in ("tiny", "sd15", "sd21-base", "sd21"):
+    for name in ("tiny", "sd15", "sd21-base", "sd21", "sdxl"):
         family = get_family(name)
         assert rules.training_fault(family) == rules.training_fault(family, "text_encoder") == ""
         assert Recipe(family=name, resolution_px=family.native_px).faults() == []
+    for family in FAMILIES.values():
+        if family.methods:
+            assert Recipe(family=family.name, resolution_px=family.native_px, method="lora").faults() == []
 
 
-@pytest.mark.parametrize("name", ["flux-dev", "sd35-medium", "sdxl", "sd15-inpainting", "black-forest-labs/FLUX.1-dev"])
-def test_a_family_that_cannot_be_trained_is_refused_before_any_download(session: Session, name: str) -> None:
-    with pytest.raises(RecipeError, match=r"full DreamBooth of .* families for full DreamBooth: tiny, sd15"):
-        pipeline.choose_base_model(session, name)
+def test_a_family_that_cannot_be_trained_is_refused_before_any_download(session: Session) -> None:
+    with pytest.raises(RecipeError, match=r"inpainting is impossible: .*families for LoRA training: tiny, sd15"):
+        pipeline.choose_base_model(session, "sd15-inpainting")
     assert not session.recipe_path.exists()
+
+
+@pytest.mark.parametrize("name", ["flux-dev", "sd35-medium", "black-forest-labs/FLUX.1-dev"])
+def test_what_cannot_be_trained_in_full_gets_a_lora(
+    session: Session, monkeypatch: pytest.MonkeyPatch, micro_model: Path, name: str
+) -> None:
+    monkeypatch.setattr(pipeline, "find_base_model", lambda *_: micro_model)
+    family = FAMILIES.get(name, FAMILIES["flux-dev"])
+    pipeline.choose_base_model(session, name, family.name)
+    assert (session.recipe().family, session.recipe().method) == (family.name, "lora")
 
 
 def test_768_px_on_sd15_warns_and_asks_for_force(

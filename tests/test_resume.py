@@ -26,7 +26,7 @@ from fsd.data.session import Session, open_session_folder
 from fsd.errors import Interrupted, MachineError, RecipeError, TrainingError
 from fsd.families import FAMILIES
 from fsd.runtime.files import sha256
-from fsd.train import prepare, text_encoder, unet
+from fsd.train import identity, text_encoder, unet
 from fsd.train.batch import Batches
 from fsd.train.metrics import read_metrics
 from fsd.train.prepare import run_stage
@@ -255,7 +255,7 @@ def test_auto_means_what_it_meant_when_the_run_began(
     train(elsewhere, "text_encoder")
     here = copy_of(elsewhere, "here")
     with monkeypatch.context() as gpu:
-        gpu.setattr(prepare, "choose_optimizer", lambda kind, on_gpu: "adamw8bit")
+        gpu.setattr(identity, "choose_optimizer", lambda kind, on_gpu: "adamw8bit")
         with stopping_at(4), pytest.raises(Interrupted):
             train(elsewhere, "unet")
     forked = copy_of(elsewhere, "forked")

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 from fsd.families import FAMILIES
 from fsd.families.family import ModelFamily
-from fsd.families.rules import can_train
 
 HEAD = ["family", "model", "px", "predicts", "tokens", "full", "LoRA", "web UIs", "licence"]
 
@@ -31,10 +30,8 @@ def rows(families: Iterable[ModelFamily]) -> list[list[str]]:
 
 def notes() -> list[str]:
     """What the columns mean, a line each."""
-    trained = ", ".join(name for name, family in FAMILIES.items() if can_train(family))
     return [
         "full, LoRA: GPU memory in GB of the leanest setting known, ~ where reckoned; - cannot be trained so.",
-        f"This release trains in full: {trained}. The others are fetched, recognised and converted.",
         "gated: accept the licence on the hub once and set HF_TOKEN.",
     ]
 
