@@ -14,7 +14,7 @@ from pathlib import Path
 
 from fsd.data import session as sessions
 from fsd.data.session import Session
-from fsd.errors import SessionError
+from fsd.errors import RecipeError, SessionError
 from fsd.families import FAMILIES, get_family
 from fsd.families.rules import resolution_warning
 from fsd.give_back import give_back, need_to_give_back
@@ -33,8 +33,10 @@ def setup(profile: str = "", save_wheelhouse: bool = False, root: str = "") -> R
 
     profile: train, webui, caption or all (default: only look).
     save_wheelhouse: keep the wheels in one file in Fast-Dreambooth/wheelhouse; the next setup needs no network.
-    root: the folder that holds Fast-Dreambooth/, as for open_session.
+    root: as for open-session.
     """
+    if save_wheelhouse and not profile:
+        raise RecipeError("a wheelhouse is of one profile, and none was named", "fsd setup train --save-wheelhouse")
     if not profile:
         found = machine.survey()
         return Result(machine.as_text(found), **found)

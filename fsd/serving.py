@@ -35,7 +35,7 @@ def webui_install(flavor: str = "a1111", save_wheelhouse: bool = False, root: st
     flavor: a1111 or forge; the studio is part of fsd and needs no installation.
     save_wheelhouse: keep all that it is made of in one file in Fast-Dreambooth/wheelhouse (3.3 GB); the next one needs no
     network, but for a Python 3.10 or 3.11 where the machine has none. The studio's packages: fsd setup webui.
-    root: the folder that holds Fast-Dreambooth/, as for webui-launch.
+    root: as for webui-launch.
     """
     from fsd.webui.flavors import get_flavor
     from fsd.webui.install import install
@@ -121,7 +121,7 @@ def controlnet_list(family: str = "") -> Result:
 def controlnet_add(what: str, model: str, ui: str = "", root: str = "") -> Result:
     """Add a ControlNet that fits a model, with what its preprocessor needs; what is there already stays.
 
-    what: a task such as canny (fsd controlnet-list shows them), or one of your own: a file, a folder, OWNER/NAME on the hub, or
+    what: a task such as canny (fsd controlnet list shows them), or one of your own: a file, a folder, OWNER/NAME on the hub, or
     a link.
     model: the model that it is for: a session, a family such as sdxl, a file or folder.
     ui: the web UI that must be able to use it: a1111, forge or studio (default: the first that fits the model).

@@ -37,12 +37,20 @@ def unknown_names(kind: type, record: dict[str, Any], where: str = "") -> list[t
     found = []
     for name, value in record.items():
         if name not in known:
-            close = get_close_matches(name, known, n=1)
-            hint = f"did you mean {where + close[0]!r}?" if close else f"known are: {', '.join(sorted(known))}"
+            close = get_close_matches(name, known, n=1) or _inside(kind, name)
+            names = " or ".join(repr(where + one) for one in close)
+            hint = f"did you mean {names}?" if close else f"known are: {', '.join(sorted(known))}"
             found.append((f"there is no setting {where + name!r}", hint))
         elif is_dataclass(hints[name]) and isinstance(hints[name], type) and isinstance(value, dict):
             found += unknown_names(hints[name], value, f"{name}.")
     return found
+
+
+def _inside(kind: type, name: str) -> list[str]:
+    """The settings inside other settings that have a name, such as "unet.steps" for "steps"."""
+    hints = typing.get_type_hints(kind)
+    inner = {item.name: hints[item.name] for item in fields(kind) if is_dataclass(hints[item.name])}
+    return [f"{outer}.{name}" for outer, hint in inner.items() if name in {item.name for item in fields(hint)}]
 
 
 _KINDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", dict: "an object of settings"}
@@ -76,7 +84,7 @@ def _meaning(hint: Any) -> str:
     if get_origin(hint) is tuple:
         return _LISTS[get_args(hint)[0]]
     kind = (get_args(hint) or (hint,))[0]
-    return "settings" if is_dataclass(kind) else _KINDS[kind]
+    return f"an object with {', '.join(item.name for item in fields(kind))}" if is_dataclass(kind) else _KINDS[kind]
 
 
 def without_free(value: Any) -> dict[str, Any]:

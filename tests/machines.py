@@ -34,14 +34,18 @@ def free(path, there=shutil.disk_usage):
         threading.Event().wait()
     if not on_drive:
         there(path)  # which fails where it would
-    size = given["drive_free"] if on_drive else given["free"]
+    at_home = given["home_disk"] and str(path).startswith(given["home_disk"])
+    size = given["drive_free"] if on_drive else given["home_free"] if at_home else given["free"]
     return space(100_000_000_000, 100_000_000_000 - size, size)
 shutil.disk_usage = free
 real = Path.stat
 def stat(path, **options):
     if given["dead"] and str(path).startswith(given["mount"] + "/"):
         raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
-    return real(path, **options)
+    found = real(path, **options)
+    if given["home_disk"] and str(path).startswith(given["home_disk"]):
+        found = os.stat_result((*found[:2], -1, *found[3:]))
+    return found
 Path.stat = stat
 if given["read_only"]:
     flags = os.statvfs
@@ -72,6 +76,8 @@ class Machine:
             "ask": False,
             "python": "",
             "memory": 0,
+            "home_disk": "",
+            "home_free": 60e9,
         }
         self.facts |= dict.fromkeys(("silent", "read_only", "gone"), False)
         for name, version in packages.items():

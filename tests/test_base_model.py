@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 import sys
 from collections.abc import Iterator
@@ -24,6 +25,8 @@ from fsd.runtime import download
 from fsd.weights import base_folder, base_model, detect, hub, links
 from fsd.weights.base_folder import base_fingerprint, check_folder
 from fsd.weights.base_model import find_base_model
+from fsd.weights.hub_errors import HubUnreachable
+from fsd.weights.hub_retries import retries_said
 from fsd.weights.links import Link, find_file, is_link, read_link
 
 REPOSITORY = "owner/name"
@@ -186,6 +189,40 @@ def test_a_family_tries_its_sources_in_order(monkeypatch: pytest.MonkeyPatch, tm
         base_model._of_family(replace(family, sources=(Source("gone/model"), Source("wheel:no_such_package"))))
     assert "no source has Stable Diffusion 1.5: gone/model is gone; the package no_such_package" in caught.value.message
     assert caught.value.hint == "look for gone/model"
+
+
+def test_each_further_try_of_the_hubs_client_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    client = logging.getLogger("huggingface_hub.utils._http")
+    with retries_said("a/b"):
+        client.warning("'[Errno 111] Connection refused' thrown while requesting HEAD https://secret.example/a/b")
+        client.warning("Retrying in 8s [Retry 4/5].")
+    client.warning("Retrying in 8s [Retry 5/5].")
+    assert capsys.readouterr().out == "a/b: the hub does not answer (Connection refused); try 5 of 6 in 8 s\n"
+
+
+def test_a_hub_that_is_away_is_given_up_after_the_first_question(monkeypatch: pytest.MonkeyPatch) -> None:
+    errors = pytest.importorskip("huggingface_hub.errors")
+    asked = []
+
+    class ConnectError(ConnectionError):
+        pass
+
+    def away(client: Any, **given: Any) -> Any:
+        asked.append(given.get("dry_run", False))
+        try:
+            raise ConnectError("[Errno 111] Connection refused")
+        except ConnectError as fault:
+            raise errors.DryRunError("cannot be performed") from fault
+
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    with pytest.raises(HubUnreachable, match="the hub cannot be reached"):
+        hub._ask_hub(Source("a/b"), away, offline=False)
+    assert asked == [True]
+    monkeypatch.setenv("HTTPS_PROXY", "foo bar")
+    monkeypatch.delenv("HF_ENDPOINT", raising=False)
+    with pytest.raises(HubUnreachable, match="what HTTPS_PROXY holds is no proxy's address"):
+        hub._ask_hub(Source("a/b"), away, offline=False)
+    assert asked == [True]
 
 
 NO_MODELS = [

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from fsd import __main__, __version__, command_line, pipeline, stage
+from fsd import __main__, __version__, command_line, pipeline, stage, verb_names
 from fsd.data.session import Session
 from fsd.errors import Interrupted
 from fsd.runtime import report
@@ -76,7 +76,7 @@ def test_help_lists_every_verb_in_order_with_one_line(fsd: Fsd) -> None:
 def test_the_notebook_and_the_command_line_have_the_same_verbs() -> None:
     for name, verb in command_line.verbs().items():
         assert getattr(sys.modules[verb.__module__], name.replace("-", "_")) is verb
-        assert sys.modules[verb.__module__] in command_line.MODULES
+        assert sys.modules[verb.__module__] in verb_names.MODULES
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -92,6 +92,26 @@ def test_help_of_a_verb_explains_every_option(fsd: Fsd, verb: str) -> None:
     assert choices[name].description[:40] in out
     assert fsd(verb, "--help")[:2] == (0, out)
     assert "--json" in out
+
+
+def test_help_speaks_the_words_of_the_command_line(fsd: Fsd) -> None:
+    python = {verb.replace("-", "_") for verb in VERBS if "-" in verb and verb != "base-model"}
+    spaced = {verb for verb in VERBS if command_line.shown(verb) != verb}
+    for verb in VERBS:
+        out = fsd(verb, "--help")[1]
+        assert not {name for name in python | spaced if name in out.replace("save_ckpt, pictures", "")}, verb
+        assert " as for " not in out.replace("as for your own Cloudflare", ""), verb
+        assert ("--root" not in out) or "default: My Drive on Colab" in out or verb == "demo", verb
+
+
+def test_help_shows_the_first_word_and_what_concerns_the_whole_verb(fsd: Fsd) -> None:
+    out = fsd("setup", "--help")[1]
+    assert "[PROFILE]\n" in out
+    assert "\n  PROFILE " in out
+    assert "\n  --profile" not in out
+    assert "[SETTING ...]" in fsd("change-settings", "--help")[1]
+    assert "3 training alone" in fsd("doctor", "--help")[1]
+    assert "photos and captions never" in fsd("publish", "--help")[1]
 
 
 def test_version(fsd: Fsd) -> None:
@@ -209,12 +229,21 @@ WRONG_USAGE = {
     "a mistyped half": (("webui", "lanch"), "did you mean fsd webui launch?"),
     "a mistyped other half": (("weubi", "launch"), "did you mean fsd webui launch?"),
     "a mistyped option": (("webui", "launch", "--modle", "cup"), "did you mean --model? fsd webui launch --help"),
-    "two words for one": (("webui", "launch", "cup", "dog"), "not understood: cup dog"),
-    "no session": (("train-unet",), "SESSION"),
+    "two words for one": (("webui", "launch", "cup", "dog"), "not understood: dog"),
+    "a second profile": (("setup", "train", "webui"), "not understood: webui\n  What to do: write fsd setup PROFILE,"),
+    "no session": (("train-unet",), "are required: SESSION\n"),
+    "no session to clean": (("clean-session",), "are required: SESSION\n"),
+    "an argument by its name": (("clean-session", "cup", "--what", "cache"), "WHAT is given without a name"),
+    "a list by its name": (("generate", "cup", "--prompt", "a dog"), "PROMPT is given without a name"),
+    "an option without its name": (("add-photos", "cup", "photos"), "did you mean --photos photos?"),
+    "a number without its name": (("train-unet", "cup", "500"), "did you mean --steps 500?"),
+    "a name of two words": (("open-session", "my", "dog"), "write fsd open-session NAME, with quotes"),
+    "a word too many": (("doctor", "cup"), "What to do: write fsd doctor. fsd doctor --help"),
+    "an option like none": (("train-unet", "cup", "--lr", "3"), "What to do: fsd train-unet --help"),
     "unknown option": (("show-session", "cup", "--colour", "red"), "--colour"),
-    "a word for a number": (("train-unet", "cup", "--steps", "ten"), "invalid int value: 'ten'"),
-    "a fraction of a step": (("train-unet", "cup", "--steps", "1.5"), "invalid int value: '1.5'"),
-    "a word for a rate": (("train-unet", "cup", "--learning-rate", "fast"), "invalid float value: 'fast'"),
+    "a word for a number": (("train-unet", "cup", "--steps", "ten"), "'ten' is not a whole number"),
+    "a fraction of a step": (("train-unet", "cup", "--steps", "1.5"), "'1.5' is not a whole number"),
+    "a word for a rate": (("train-unet", "cup", "--learning-rate", "fast"), "'fast' is not a number"),
     "an option without its value": (("save-ckpt", "cup", "--dtype"), "--dtype"),
     "too few numbers": (("crop-photo", "cup", "IMG_0000.png", "1", "2"), "SIDE"),
 }
@@ -241,10 +270,17 @@ FAILED = {
     "nothing trained": (("save-ckpt", "cup"), "session", "nothing is trained"),
     "no pictures": (("generate", "cup", "--images", "0"), "session", "images is 0"),
     "unknown setting": (("change-settings", "cup", "unet.step=3"), "recipe", "'unet.step'"),
+    "a setting from within": (("change-settings", "cup", "steps=3"), "recipe", "'text_encoder.steps' or 'unet.steps'"),
+    "a value for several": (
+        ("change-settings", "cup", "unet=3"),
+        "recipe",
+        "unet is 3, not an object with steps, learning_rate",
+    ),
     "a setting without a value": (("change-settings", "cup", "unet.steps"), "recipe", "unet.steps"),
     "a setting of another kind": (("change-settings", "cup", "unet.steps=many"), "recipe", "'many'"),
     "no such photo": (("crop-photo", "cup", "no.png", "0", "0", "64"), "session", "no.png"),
     "a square outside": (("crop-photo", "cup", "IMG_0000.png", "-9", "0", "64"), "session", "outside"),
+    "a wheelhouse of nothing": (("setup", "--save-wheelhouse"), "recipe", "a wheelhouse is of one profile"),
     "nothing to import": (("import-session", "/nowhere.zip"), "session", "/nowhere.zip"),
     "a text to import": (("import-session", "a file"), "session", "a file"),
 }
@@ -261,7 +297,8 @@ def test_wrong_usage_is_2(fsd: Fsd, words: tuple[tuple[str, ...], str]) -> None:
     if line:
         code, out, _ = fsd(*line, "--json")
         assert code == 2
-        assert (last_json(out)["code"], said in out) == ("usage", True)
+        record = last_json(out)
+        assert (record["code"], said in f"fsd: {record['error']}\n  What to do: {record['hint']}") == ("usage", True)
 
 
 @pytest.mark.parametrize("case", FAILED.values(), ids=list(FAILED))
@@ -352,7 +389,7 @@ def test_a_verbs_two_words_may_come_in_either_order(words: str, verb: str) -> No
 
 
 def test_no_two_verbs_are_made_of_the_same_words() -> None:
-    words = [tuple(sorted(command_line._halves(name))) for name in command_line.verbs()]
+    words = [tuple(sorted(verb_names.words_of(name))) for name in command_line.verbs()]
     assert len(set(words)) == len(words)
 
 

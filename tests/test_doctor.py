@@ -210,10 +210,40 @@ def test_a_drive_that_never_answers_is_not_waited_for(tmp_path: Path, home: str)
 
 
 def test_a_folder_of_colabs_own_disk_is_said_to_be_lost(tmp_path: Path) -> None:
-    found = colab_image(tmp_path).doctor(FSD_HOME=str(tmp_path / "new" / "folder"))
+    found = colab_image(tmp_path).doctor(FSD_HOME=str(tmp_path / "new"))
     assert "in FSD_HOME, not on Google Drive: LOST when Colab ends this runtime" in flat(found["page"])
     assert found["exit_code"] == 0
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("home", "exit_code", "said", "step"),
+    [
+        ("there", 0, "", ""),
+        ("new", 0, "a folder that is not there yet", 'mkdir -p "$FSD_HOME"'),
+        ("new/folder", 1, "below one that is not there", 'mkdir -p "$FSD_HOME"'),
+        ("file", 1, "FSD_HOME names a file", "name a folder of your own in FSD_HOME"),
+        ("file/folder", 1, "above that of FSD_HOME is a file", "name a folder of your own in FSD_HOME"),
+    ],
+)
+def test_the_folder_of_the_sessions(tmp_path: Path, home: str, exit_code: int, said: str, step: str) -> None:
+    machine = colab_image(tmp_path)
+    (tmp_path / "there").mkdir()
+    (tmp_path / "file").write_text("")
+    found = machine.doctor(FSD_HOME=str(tmp_path / home))
+    assert (found["exit_code"], said in flat(found["page"])) == (exit_code, True)
+    assert step in " ".join(steps(found["page"]))
+    assert str(tmp_path / home) not in found["page"]
+
+
+@pytest.mark.parametrize(("free", "exit_code", "said"), [(30e6, 1, "disk of FSD_HOME is full"), (9e9, 0, "is little")])
+def test_little_room_where_the_sessions_are(tmp_path: Path, free: float, exit_code: int, said: str) -> None:
+    machine = colab_image(tmp_path)
+    (tmp_path / "there").mkdir()
+    machine.facts |= {"home_disk": str(tmp_path / "there"), "home_free": free}
+    found = machine.doctor(FSD_HOME=str(tmp_path / "there"))
+    assert (found["exit_code"], said in flat(found["page"])) == (exit_code, True)
+    assert any("$FSD_HOME" in step for step in steps(found["page"]))
 
 
 def test_a_folder_that_is_gone(tmp_path: Path) -> None:
@@ -439,7 +469,7 @@ def test_without_a_network_that_comes_before_what_needs_it(monkeypatch: pytest.M
     page = Machine(tmp_path, {})
     page.facts["ask"] = True
     first, second, *_ = steps(page.doctor(HTTPS_PROXY="http://127.0.0.1:1", HTTP_PROXY="http://127.0.0.1:1")["page"])
-    assert first.startswith("connect this machine to the internet")
+    assert first.startswith("see that HTTPS_PROXY is right")
     assert second == "fsd setup train"
 
 

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import random
+import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -17,9 +18,10 @@ import pytest
 from bad_server import BadServer, FakeClock, Handler, bad_server, file, page, random_cuts, redirect, status
 
 from fsd.errors import DownloadError, FsdError, MachineError
-from fsd.runtime import colab, download, secrets, web
+from fsd.runtime import colab, download, proxies, secrets, web
 from fsd.runtime.file_names import LONGEST_BYTES, file_name
 from fsd.runtime.partial import Partial
+from fsd.runtime.retry import Again, persist
 from fsd.runtime.web import origin, sendable, shown
 
 CONTENT = random.Random(0).randbytes(50_000)
@@ -138,7 +140,7 @@ def test_a_server_that_stops_for_good(server: BadServer, fetch: Callable[..., Pa
     with pytest.raises(DownloadError, match="could not be fetched: the connection was cut") as caught:
         fetch(url)
     assert clock.slept == [1.0, 2.0, 4.0, 8.0, 16.0]
-    assert "goes on where it stopped" in caught.value.hint
+    assert caught.value.hint == "run it again later"
 
 
 def test_a_server_that_drips_is_given_up(server: BadServer, fetch: Callable[..., Path], clock: FakeClock) -> None:
@@ -147,10 +149,68 @@ def test_a_server_that_drips_is_given_up(server: BadServer, fetch: Callable[...,
     assert len(server.asked) == 100
 
 
-def test_a_server_that_is_not_there(fetch: Callable[..., Path], server: BadServer, clock: FakeClock) -> None:
-    with pytest.raises(DownloadError, match="cannot be reached"):
-        fetch("http://127.0.0.1:9/a.bin")
+def test_a_server_that_is_not_there(
+    fetch: Callable[..., Path], server: BadServer, clock: FakeClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(DownloadError, match="cannot be reached") as caught:
+        fetch("http://127.0.0.1:9/a.bin", label="a model")
     assert len(clock.slept) == 5
+    assert "network works" in caught.value.hint
+    said = re.findall(r"a model: 127.0.0.1 cannot be reached \(Connection refused\); (.*)", capsys.readouterr().out)
+    assert said == [f"try {turn} of 6 in {2 ** (turn - 2)} s" for turn in range(2, 7)]
+
+
+def test_a_host_that_swallows_all_that_is_sent_to_it_is_given_up_in_time(clock: FakeClock) -> None:
+    began = clock.now
+
+    def once() -> bool:
+        clock.now += web.TIMEOUT_S
+        raise Again("it does not answer in time")
+
+    with pytest.raises(DownloadError, match="does not answer in time"):
+        persist(once, lambda: 0, "a model", clock)
+    assert clock.now - began < 200
+
+
+@pytest.mark.parametrize(
+    ("proxy", "said"),
+    [
+        ("foo bar", "what HTTP_PROXY holds is no proxy's address"),
+        ("http://me:hunter2@", "what HTTP_PROXY holds is no proxy's address"),
+        ("http://host:port", "what HTTP_PROXY holds is no proxy's address"),
+        ("socks5://127.0.0.1:9", "HTTP_PROXY names a proxy of the kind socks5"),
+        ("127.0.0.1:9", r"cannot be reached \(Connection refused\) through the proxy of HTTP_PROXY"),
+    ],
+)
+def test_a_proxy_that_is_none_or_refuses(
+    fetch: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, proxy: str, said: str
+) -> None:
+    for name in ("NO_PROXY", "no_proxy", "http_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTP_PROXY", proxy)
+    with pytest.raises(DownloadError, match=said) as caught:
+        fetch("http://192.0.2.1/a.bin")
+    assert "see that HTTP_PROXY is right" in caught.value.hint
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_proxy_that_wants_a_login(
+    fetch: Callable[..., Path], server: BadServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("NO_PROXY", "no_proxy", "http_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    server.on("http://192.0.2.1/", status(407))
+    monkeypatch.setenv("HTTP_PROXY", server.url)
+    with pytest.raises(DownloadError, match="the proxy wants a login") as caught:
+        fetch("http://192.0.2.1/")
+    assert "see that HTTP_PROXY is right" in caught.value.hint
+
+
+def test_a_host_that_no_proxy_stands_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "foo bar")
+    monkeypatch.setenv("NO_PROXY", "example.org")
+    assert (proxies.variable("https://example.org/a"), proxies.fault("https://example.org/a")) == ("", "")
+    assert proxies.variable("https://example.com/a").upper() == "HTTPS_PROXY"
 
 
 def test_a_slow_start(server: BadServer, fetch: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import fsd
 
 PACKAGE = Path(fsd.__file__).parent
 FLOORS = {
-    "pipeline": 5, "__main__": 5, "command_line": 5, "stage": 5, "job_file": 5, "demo": 5,
+    "pipeline": 5, "__main__": 5, "command_line": 5, "verb_names": 5, "stage": 5, "job_file": 5, "demo": 5,
     "pictures": 5, "give_back": 5, "sharing": 5, "upkeep": 5, "models": 5, "serving": 5, "needs": 5, "planning": 5,
     "train": 4, "generate": 4, "webui": 4, "data": 3, "weights": 3, "runtime": 2,
     "families": 1, "recipe": 1, "recipe_groups": 1, "recipe_faults": 1, "errors": 1, "job": 1, "infotext": 1,

@@ -222,19 +222,52 @@ def test_the_resolver_is_asked_for_this_python(place: Place, monkeypatch: pytest
     assert asked[asked.index("--python") + 1] == sys.executable
 
 
-def test_cuda_for_a_machine_without_a_gpu_is_said(
+@pytest.mark.parametrize(
+    ("gpu", "chosen", "away", "backends", "said"),
+    [
+        ("T4", "", False, [""], ""),
+        ("", "", False, ["cpu"], "no NVIDIA GPU here: PyTorch's CPU build is taken; UV_TORCH_BACKEND=cu128"),
+        (
+            "",
+            "",
+            True,
+            ["cpu", ""],
+            "cannot be had: no way there\nso torch comes with CUDA, 2.00 GB in all; Ctrl-C now",
+        ),
+        ("", "cu128", False, [""], ""),
+    ],
+)
+def test_a_machine_without_a_gpu_gets_the_cpu_build(
+    place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    gpu: str, chosen: str, away: bool, backends: list[str], said: str,
+) -> None:  # fmt: skip
+    asked = []
+
+    def resolve(*_: object, backend: str = "", **__: object) -> list[Wheel]:
+        asked.append(backend)
+        if backend and away:
+            raise MachineError("no way there")
+        torch = Wheel("torch", "2.13.0", "t.whl", "", 2_000_000_000, "")
+        return [torch] if backend else [torch, Wheel("nvidia-nccl-cu13", "2", "n.whl", "", 10, "")]
+
+    monkeypatch.setattr("fsd.runtime.packages.choose.resolve", resolve)
+    monkeypatch.setattr("fsd.runtime.packages.choose.machine.gpu", lambda: gpu)
+    monkeypatch.setattr("fsd.runtime.packages.plan.installed", lambda with_overlay: {})
+    monkeypatch.setenv("UV_TORCH_BACKEND", chosen)
+    wheels = choose(plan_setup(place.profile("torch>=2")))
+    out = capsys.readouterr().out
+    assert (asked, len(wheels)) == (backends, 1 if backends == ["cpu"] else 2)
+    assert said in out and bool(said) == bool(out)
+
+
+def test_a_torch_that_is_there_needs_no_build(
     place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows = [
-        Wheel("torch", "2.13.0", "t.whl", "", 2_000_000_000, ""),
-        Wheel("nvidia-nccl-cu13", "2", "n.whl", "", 10, ""),
-    ]
-    monkeypatch.setattr("fsd.runtime.packages.choose.resolve", lambda *_, **__: rows)
-    for gpu, said in (("T4", ""), ("", "torch comes with CUDA, 2.00 GB in all: with UV_TORCH_BACKEND=cpu set")):
-        monkeypatch.setattr("fsd.runtime.packages.choose.machine.gpu", lambda gpu=gpu: gpu)
-        choose(plan_setup(place.profile("fsd-beta>=1")))
-        out = capsys.readouterr().out
-        assert said in out and bool(said) == bool(out)
+    monkeypatch.setattr("fsd.runtime.packages.choose.machine.gpu", lambda: "")
+    tiny_wheel(place.registry, "fsd-beta", "1.0")
+    tiny_installed(place.machine, "torch", "2.13.0")
+    assert "fsd-beta" in [wheel.name for wheel in choose(plan_setup(place.profile("fsd-beta>=1", "torch>=2")))]
+    assert "NVIDIA" not in capsys.readouterr().out
 
 
 def test_what_is_too_old_is_replaced_for_children_only(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -310,7 +343,9 @@ def test_an_installation_that_fails_leaves_nothing(place: Place, monkeypatch: py
 
 def test_too_little_room_is_said_before_anything_is_fetched(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny_wheel(place.registry, "fsd-beta", "1.0")
-    monkeypatch.setattr("fsd.runtime.wheels.choose", lambda plan: [Wheel("a", "1", "a.whl", "no-such", 10**15, "")])
+    monkeypatch.setattr(
+        "fsd.runtime.packages.bring.choose", lambda plan: [Wheel("a", "1", "a.whl", "no-such", 10**15, "")]
+    )
     with pytest.raises(MachineError, match=r"the packages need 3000000.00 GB in .*, where .* are free") as caught:
         install(place.profile("fsd-beta>=1"))
     assert "FSD_OVERLAY" in caught.value.hint
@@ -320,7 +355,7 @@ def test_what_is_there_stays_when_the_network_fails(place: Place, monkeypatch: p
     _, gamma = (tiny_wheel(place.registry, name, "1.0") for name in ("fsd-beta", "fsd-gamma"))
     install(place.profile("fsd-beta>=1"))
     wrong = Wheel("fsd-gamma", "1.0", gamma.name, gamma.as_uri(), 10, "0" * 64)
-    monkeypatch.setattr("fsd.runtime.wheels.choose", lambda plan: [wrong])
+    monkeypatch.setattr("fsd.runtime.packages.bring.choose", lambda plan: [wrong])
     with pytest.raises(MachineError, match="Hash mismatch"):
         install(place.profile("fsd-beta>=1", "fsd-gamma"))
     assert _import("fsd_beta") == "1.0" and plan_setup("tiny").missing == ("fsd-gamma",)
@@ -500,6 +535,47 @@ def test_a_wheelhouse_that_serves_is_not_made_again_and_one_that_does_not_is_mad
         assert {"fsd_beta-1.0-py3-none-any.whl", "fsd_gamma-1.0-py3-none-any.whl"} <= set(archive.namelist())
 
 
+@pytest.mark.parametrize("harm", [_flip, _cut, lambda path: path.unlink()], ids=["flip", "cut", "gone"])
+def test_where_all_is_installed_a_wheelhouse_that_is_not_whole_is_made_anew(
+    house: Place, harm: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install("tiny", house.house)
+    harm(house.house)
+    left = house.house.read_bytes() if house.house.exists() else b""
+    with pytest.raises(MachineError, match=r"all is installed, but the wheelhouse .* cannot be made: "):
+        install("tiny", house.house, save=True)
+    assert (house.house.read_bytes() if house.house.exists() else b"") == left
+    monkeypatch.setenv("UV_FIND_LINKS", str(house.registry))
+    capsys.readouterr()
+    result = install("tiny", house.house, save=True)
+    assert (result.source, result.failed) == ("", [])
+    said = capsys.readouterr().out
+    assert ("is damaged" in said) == bool(left) and f"wheelhouse: {house.house}" in said
+    assert len(wheel_house.unpack(house.house, None)) >= 2
+
+
+def test_without_a_network_a_damaged_wheelhouse_is_in_the_error(house: Place) -> None:
+    _flip(house.house)
+    with pytest.raises(MachineError, match=r"the wheelhouse .* is damaged: .*; and from the network: "):
+        install("tiny", house.house)
+
+
+def test_pip_that_cannot_bring_uv_says_why(tmp_path: Path) -> None:
+    retried = "WARNING: Retrying after connection broken by 'NewConnectionError(\"x: [Errno 111] Connection refused\")'"
+    last = "ERROR: No matching distribution found for uv>=0.10"
+    assert uv._why_of_pip(f"{retried}\n{last}") == "no registry of packages can be reached (Connection refused)"
+    assert uv._why_of_pip(last) == "No matching distribution found for uv>=0.10"
+    full = "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device"
+    assert "free space" in uv._what_to_do(uv._why_of_pip(f"{full}\n{last}"))
+
+
+def test_a_proxy_is_named_where_packages_cannot_be_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://me:hunter2@127.0.0.1:9")
+    hint = uv.UvFailed("it cannot be", "Connection refused").hint
+    assert "HTTPS_PROXY" in hint and "hunter2" not in hint
+    assert "FSD_OVERLAY" in uv.UvFailed("it cannot be", "No space left on device").hint
+
+
 def test_a_wheelhouse_that_cannot_be_written_leaves_what_was_installed(place: Place) -> None:
     tiny_wheel(place.registry, "fsd-beta", "1.0")
     place.house.parent.write_text("a file where its folder should be")
@@ -535,7 +611,7 @@ def test_a_wheel_that_is_not_the_resolved_one_is_not_installed(
 ) -> None:
     wheel = tiny_wheel(place.registry, "fsd-beta", "1.0")
     wrong = Wheel("fsd-beta", "1.0", wheel.name, wheel.as_uri(), 10, "0" * 64)
-    monkeypatch.setattr("fsd.runtime.wheels.choose", lambda plan: [wrong])
+    monkeypatch.setattr("fsd.runtime.packages.bring.choose", lambda plan: [wrong])
     with pytest.raises(FsdError, match=said):
         install(place.profile("fsd-beta>=1"), place.house, save)
     assert not list(overlay.packages().glob("fsd_b*"))

@@ -25,8 +25,12 @@ def stream() -> TextIO:
 
 
 def say(line: str) -> None:
-    """Print one line for people, at once."""
-    print(line, file=stream(), flush=True)
+    """Print one line for people, at once; above the bars that are being drawn."""
+    if drawn := getattr(sys.modules.get("tqdm"), "tqdm", None):
+        drawn.write(line, file=stream())
+        stream().flush()
+    else:
+        print(line, file=stream(), flush=True)
 
 
 def mute() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from urllib.request import HTTPCookieProcessor, HTTPRedirectHandler, Request, bu
 
 from fsd import __version__
 from fsd.errors import DownloadError
-from fsd.runtime import secrets
+from fsd.runtime import proxies, secrets
 from fsd.runtime.retry import Again
 
 TIMEOUT_S = 60.0
@@ -72,6 +73,8 @@ class Visitor:
     @contextmanager
     def _send(self, url: str, headers: dict[str, str]) -> Iterator[Answer]:
         asked = Request(url, headers={"User-Agent": f"fsd/{__version__}", "Accept": "*/*"} | headers)
+        if wrong := proxies.fault(url):
+            raise DownloadError(wrong, proxies.remedy(url))
         try:
             found = self._opener.open(asked, timeout=TIMEOUT_S)
         except HTTPError as refused:
@@ -132,6 +135,10 @@ def refuse(answer: Answer, what: str, page: str, had_token: bool, now_s: float) 
         hint = f"open {page} signed in and accept the licence or terms there; {secrets.how_to_sign_in(page)}"
         said = "its licence is not accepted, or it is not for everybody"
         raise DownloadError(f"{host} does not let you have {what}: {said} (403)", hint)
+    if answer.status == 407:
+        raise DownloadError(
+            f"the proxy wants a login before it asks {host} for {what} (407)", proxies.remedy(answer.url)
+        )
     if answer.status in (404, 410):
         raise Gone(f"{what} is gone from {host} ({answer.status})", "check the link, or take the model from elsewhere")
     raise DownloadError(f"{host} does not give {what}: it answers with {answer.status}", f"open {page} in a browser")
@@ -151,13 +158,21 @@ def _unreachable(url: str, fault: Exception) -> Exception:
     host = urlsplit(url).hostname
     if isinstance(reason, SSLCertVerificationError):
         return DownloadError(f"{host} has no valid certificate", "check the link and the clock of this machine")
+    proxy, network = (
+        proxies.variable(url),
+        "see that this machine's network works and that the link is right, then run it again",
+    )
     said = "does not answer in time" if isinstance(reason, TimeoutError) else f"cannot be reached ({_words(reason)})"
-    return Again(f"{host} {said}")
+    return Again(
+        f"{host} {said}{f' through the proxy of {proxy}' if proxy else ''}", hint=proxies.remedy(url) or network
+    )
 
 
 def _words(fault: Exception) -> str:
     """A fault in a few words; what an HTTP library says may hold anything, what the system says does not."""
-    return (isinstance(fault, OSError) and fault.strerror) or type(fault).__name__
+    tunnel = re.search(r"Tunnel connection failed: (\d+)", str(fault))
+    proxys = f"the proxy answers with {tunnel[1]}" if tunnel else ""
+    return proxys or (isinstance(fault, OSError) and fault.strerror) or type(fault).__name__
 
 
 def _retry_after_s(header: str, now_s: float) -> float:

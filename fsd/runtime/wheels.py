@@ -9,43 +9,18 @@ from pathlib import Path
 
 from fsd.errors import FsdError, MachineError
 from fsd.runtime import report
-from fsd.runtime.packages import overlay, wheel_house
-from fsd.runtime.packages.choose import SetupPlan, choose
+from fsd.runtime.packages import overlay
+from fsd.runtime.packages.bring import NETWORK, brought, from_network, is_whole, keep
 from fsd.runtime.packages.fill import fill
-from fsd.runtime.packages.installed import installed, lacking, lost_file, provider
+from fsd.runtime.packages.installed import installed, lost_file, provider
+from fsd.runtime.packages.plan import SetupPlan, plan_setup
 from fsd.runtime.packages.profiles import OPTIONAL, PROFILES, Profile, need_profile
 from fsd.runtime.packages.requirements import in_range
 from fsd.runtime.packages.resolve import Wheel
 from fsd.runtime.packages.setup_result import Row, SetupResult
 from fsd.runtime.packages.validate import try_imports
-from fsd.runtime.packages.wheel_files import fetch_wheels
 
 __all__ = ["PROFILES", "Profile", "SetupPlan", "SetupResult", "check", "install", "plan_setup"]
-
-_UNPACKED = 3
-"""How much room wheels take in all, as files and unpacked, as a multiple of their size."""
-
-
-def plan_setup(profile: str, with_overlay: bool = True) -> SetupPlan:
-    """What of a profile is there and what is missing, from metadata alone: no network, nothing imported or written.
-
-    with_overlay: whether what an earlier setup installed counts as there.
-    """
-    job = need_profile(profile)
-    found = installed(with_overlay)
-    reused: dict[str, str] = {}
-    outdated: dict[str, str] = {}
-    missing: list[str] = []
-    for need in job.parsed():
-        there = provider(need.name, found)
-        if there and in_range(there.version, need.range):
-            reused[need.name] = there.version
-            continue
-        if there:
-            outdated[need.name] = there.version
-        missing.append(need.line())
-    missing += [need.line() for need in lacking(reused, found).values()]
-    return SetupPlan(job, reused, tuple(dict.fromkeys(missing)), outdated, found)
 
 
 def install(profile: str, wheelhouse: Path | None = None, save: bool = False) -> SetupResult:
@@ -66,13 +41,12 @@ def install(profile: str, wheelhouse: Path | None = None, save: bool = False) ->
 
 def _installed(profile: str, wheelhouse: Path | None, save: bool) -> SetupResult:
     started = time.monotonic()
-    making = save and wheelhouse is not None and not wheelhouse.exists()
-    plan = plan_setup(profile, with_overlay=not making)  # a wheelhouse must hold all that another machine would lack
+    plan = plan_setup(profile)
     for name, version in plan.outdated.items():
         report.say(f"{name} {version} is too old or too new for {profile}: another goes beside it")
     new, source = _install(plan, wheelhouse, save) if plan.missing else ([], "")
-    if making and not plan.missing:
-        report.say(f"nothing to put into a wheelhouse: this machine has all that {profile} needs")
+    if save and wheelhouse and not plan.missing and not is_whole(wheelhouse):
+        _make_wheelhouse(profile, wheelhouse)
     overlay.activate()
     installed_s = time.monotonic() - started
     return check(profile, new, source, installed_s)
@@ -119,37 +93,24 @@ def _install(plan: SetupPlan, wheelhouse: Path | None, save: bool) -> tuple[list
     """Bring the missing wheels and lay them into the overlay; return them and where they came from."""
     with overlay.alone() as folder:
         overlay.make()
-        taken = _from_wheelhouse(plan, wheelhouse, folder) if wheelhouse else None
-        if save and not taken:
-            plan = plan_setup(plan.profile.name, with_overlay=False)
-        wheels = taken or _from_network(plan, folder, save)
+        wheels, source = brought(plan, wheelhouse, folder, save)
         fill(wheels, folder, replaces=any(one.overlay for one in plan.found.values()))
-        if save and wheelhouse and not taken:
-            size_bytes = wheel_house.pack(wheelhouse, plan.profile.name, wheels)
-            report.say(f"wheelhouse: {wheelhouse}, {report.human_bytes(size_bytes)}, {len(wheels)} wheels")
-    return wheels, "the wheelhouse" if taken else "the network"
+        if save and wheelhouse and source == NETWORK:
+            keep(wheelhouse, plan.profile.name, wheels)
+    return wheels, source
 
 
-def _from_wheelhouse(plan: SetupPlan, house: Path, folder: Path) -> list[Wheel] | None:
-    """What the plan lacks as files out of a wheelhouse, None where there is none or, which is said, it does not serve."""
-    if not house.exists():
-        return None
-    try:
-        unpacked = _new_folder(folder / "wheelhouse")
-        there = {wheel.file: wheel for wheel in wheel_house.unpack(house, unpacked)}
-        return [there[wheel.file] for wheel in choose(plan, unpacked)]
-    except FsdError as fault:
-        report.say(f"{fault.message}; so it is installed from the network")
-        return None
-
-
-def _from_network(plan: SetupPlan, folder: Path, keep: bool) -> list[Wheel]:
-    """What the plan lacks: as files, if these are to be kept, else as links, for uv unpacks while it fetches."""
-    wheels = choose(plan)
-    overlay.need_room(_UNPACKED * sum(wheel.size_bytes for wheel in wheels))
-    return fetch_wheels(wheels, _new_folder(folder / "fetched")) if keep else wheels
-
-
-def _new_folder(path: Path) -> Path:
-    path.mkdir()
-    return path
+def _make_wheelhouse(profile: str, house: Path) -> None:
+    """Keep what a machine like this lacks for a profile in one file; what is installed stays as it is."""
+    plan = plan_setup(profile, with_overlay=False)
+    if not plan.missing:
+        report.say(f"nothing to put into a wheelhouse: this machine has all that {profile} needs")
+        return
+    with overlay.alone() as folder:
+        overlay.make()
+        try:
+            wheels = from_network(plan, folder, as_files=True)
+        except FsdError as fault:
+            what = f"all is installed, but the wheelhouse {house} cannot be made: {fault.message}"
+            raise MachineError(what, fault.hint) from fault
+        keep(house, profile, wheels)

@@ -105,8 +105,8 @@ REFUSED = {
     "--cors-allow-origins": "other pages in your browser could use the web UI in your name",
     "--gradio-allowed-path": "files outside the web UI's folder could be read through it",
     "--tls-keyfile": "the tunnel brings its own encryption, and the lock speaks plainly to the web UI",
-    "--data-dir": "models, pictures and settings lie in the folder WebUI; see fsd webui-launch --help",
-    "--ui-settings-file": "models, pictures and settings lie in the folder WebUI; see fsd webui-launch --help",
+    "--data-dir": "models, pictures and settings lie in the folder WebUI; see fsd webui launch --help",
+    "--ui-settings-file": "models, pictures and settings lie in the folder WebUI; see fsd webui launch --help",
 }
 """Flags that are not taken, and why; also what begins like them, as the web UI completes shortened flags."""
 _FIRST_SETTINGS = {"sd2": {"upcast_attn": True}}

@@ -84,7 +84,7 @@ A1111_FATAL = (
     Fatal(
         r"Error running process: .*controlnet\.py",
         "ControlNet failed, so the picture was made without it",
-        "choose a ControlNet that fits the model: fsd controlnet-list shows them",
+        "choose a ControlNet that fits the model: fsd controlnet list shows them",
     ),
     Fatal(
         r"Cannot recognize the ControlModel",

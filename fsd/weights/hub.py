@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -13,7 +12,8 @@ from fsd.families.family import RemoteFile, Source
 from fsd.runtime import files, secrets
 from fsd.runtime.report import human_bytes
 from fsd.weights.base_folder import ALL_PARTS, check_folder, check_parts
-from fsd.weights.hub_errors import hub_error
+from fsd.weights.hub_errors import hub_error, need_way_to_hub
+from fsd.weights.hub_retries import retries_said
 
 SKIPPED = ("*.fp16.safetensors", "*.fp16-*", "*.fp16.json", "*.non_ema.safetensors")
 """Variants, where the whole weights are there too."""
@@ -95,13 +95,14 @@ def _ask_hub(source: Source, ask: Callable[..., Any], offline: bool) -> Any:
     except ImportError:
         hint = "install it: fsd setup train"
         raise DownloadError(f"huggingface_hub, which fetches {source.repository}, is not installed", hint) from None
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it tells of each retry, with addresses
     try:
         if offline:
             return ask(client, local_files_only=True)
+        need_way_to_hub()
         token = secrets.token("HF_TOKEN") or None
-        _need_room(source, _missing_bytes(client, ask, token))
-        return ask(client, token=token)
+        with retries_said(source.repository):
+            _need_room(source, _missing_bytes(client, ask, token))
+            return ask(client, token=token)
     except FsdError:
         raise
     except Exception as fault:  # the hub's own errors, its HTTP client's and the disk's
@@ -109,14 +110,18 @@ def _ask_hub(source: Source, ask: Callable[..., Any], offline: bool) -> Any:
 
 
 def _missing_bytes(client: Any, ask: Callable[..., Any], token: str | None) -> int:
-    """How much would be fetched; 0 where the hub does not say, for then the download itself says why."""
+    """How much would be fetched; 0 where the hub refuses to say, for then the download itself says why."""
     bars = client.utils
     shown = not bars.are_progress_bars_disabled()
     if shown:
         bars.disable_progress_bars()
     try:
         planned = ask(client, token=token, dry_run=True)
-    except client.errors.DryRunError:
+    except client.errors.DryRunError as fault:
+        if fault.__cause__ and not hasattr(
+            fault.__cause__, "response"
+        ):  # no answer: the download would get none either
+            raise fault.__cause__ from None
         return 0
     finally:
         if shown:

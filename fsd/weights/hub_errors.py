@@ -7,7 +7,7 @@ import os
 from fsd.errors import DownloadError, FsdError, MachineError
 from fsd.families import FAMILIES
 from fsd.families.family import Source
-from fsd.runtime import secrets
+from fsd.runtime import proxies, secrets
 
 
 class HubUnreachable(DownloadError):
@@ -34,10 +34,14 @@ def hub_error(source: Source, fault: Exception) -> FsdError:
         hint = known or f"check the spelling; if it is gone, give another OWNER/NAME or a family: {', '.join(FAMILIES)}"
         private = f"; if it is private, {secrets.how_to_sign_in(page)}"
         return DownloadError(f"{name} is gone from the hub, or private ({status})", hint + private)
-    if kinds & {"LocalEntryNotFoundError", "ConnectError", "ConnectionError", "TimeoutException"}:
+    if kinds & {"LocalEntryNotFoundError", "TransportError", "ConnectionError"}:
         offline = os.environ.get("HF_HUB_OFFLINE", "") not in {"", "0"}
-        hint = "unset HF_HUB_OFFLINE" if offline else "check the connection and run again"
-        return HubUnreachable(f"{name} is not on this machine and the hub cannot be reached", hint)
+        hint = (
+            "unset HF_HUB_OFFLINE" if offline else proxies.remedy(hub_address()) or "check the connection and run again"
+        )
+        proxy = "" if offline else proxies.variable(hub_address())
+        through = f" through the proxy of {proxy}" if proxy else ""
+        return HubUnreachable(f"{name} is not on this machine and the hub cannot be reached{through}", hint)
     if status == 429:
         hint = f"wait some minutes, or {secrets.how_to_sign_in(page)}"
         return DownloadError(f"the hub has had too many requests ({name})", hint)
@@ -45,6 +49,17 @@ def hub_error(source: Source, fault: Exception) -> FsdError:
         return MachineError(f"{name} could not be stored: {fault.strerror}", "make room where HF_HOME is")
     what = f"{name} could not be fetched: {type(fault).__name__}" + (f" {status}" if status else "")
     return DownloadError(what, "run again: it goes on where it stopped")
+
+
+def need_way_to_hub() -> None:
+    """HubUnreachable when the proxy on the way to the hub cannot be one."""
+    if wrong := proxies.fault(hub_address()):
+        raise HubUnreachable(f"the hub cannot be reached: {wrong}", proxies.remedy(hub_address()))
+
+
+def hub_address() -> str:
+    """Where the hub is, or the mirror of it that was chosen."""
+    return os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
 
 
 def mirrors(repository: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from urllib.parse import urlsplit
 
-from fsd.runtime import secrets
+from fsd.runtime import proxies, secrets
 from fsd.runtime.doctor.asking import MEANING, NO_TOKEN, NOT_ALLOWED, REFUSED, THERE, UNREACHABLE, Checked
 from fsd.runtime.doctor.finding import TRAINING, WEB_UI, Findings
 
@@ -24,7 +24,9 @@ def look_at_answers(found: Findings, checked: list[Checked], dead: dict[str, str
         why = Counter(dead.values()).most_common(1)
         said = f"none of {len(states)} addresses can be reached{f': {why[0][0]}' if why else ''}"
         found.say("", said)
-        step = "connect this machine to the internet; where it needs a proxy, name it in HTTPS_PROXY"
+        step = (
+            proxies.remedy() or "connect this machine to the internet; where it needs a proxy, name it in HTTPS_PROXY"
+        )
         found.problem(f"of the download sources, {said}", step, *needed)
     else:
         _say_answers(found, checked, dead)
@@ -84,6 +86,7 @@ def _problem(state: str, host: str, dead: dict[str, str]) -> tuple[str, str]:
         return "the account of HF_TOKEN may not have", f"{accept} with the account that HF_TOKEN belongs to"
     if state == UNREACHABLE:
         step = f"see that this network lets you reach {host}; where it needs a proxy, name it in HTTPS_PROXY"
+        step = proxies.remedy(f"https://{host}") or step
         return f"{host} cannot be reached ({dead.get(host, 'no answer in time')}): this keeps from you", step
     step = "if you need one of them: run this again later; if it stays so, give fsd a copy of your own, and report it"
     return "no mirror has", step

@@ -16,8 +16,8 @@ from urllib.parse import urljoin, urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from fsd import __version__
-from fsd.errors import FsdError
-from fsd.runtime import secrets, web
+from fsd.errors import FsdError, MachineError
+from fsd.runtime import proxies, secrets, web
 from fsd.runtime.doctor.sources import Place
 
 _AT_ONCE = 16
@@ -139,6 +139,8 @@ class _Asker:
 
 
 def _head(url: str, token: str) -> tuple[int, Mapping[str, str] | Message]:
+    if wrong := proxies.fault(url):
+        raise MachineError(wrong)
     headers = {"User-Agent": f"fsd/{__version__}"} | ({"Authorization": f"Bearer {token}"} if token else {})
     try:
         with build_opener(_Stay).open(Request(url, headers=headers, method="HEAD"), timeout=_TIMEOUT_S) as answer:

@@ -10,11 +10,14 @@ from pathlib import Path
 from fsd.runtime import colab, drive
 from fsd.runtime.doctor.bounded import in_time
 from fsd.runtime.doctor.finding import BOTH, Findings
+from fsd.runtime.doctor.image import typed
+from fsd.runtime.doctor.vitals import look_at_home_disk
 from fsd.runtime.report import human_bytes
 
 _DRIVE_FULL_BYTES = 500_000_000
 _DRIVE_ROOMY_BYTES = 6_000_000_000
 """A full-size checkpoint, another while it is replaced, and the CKPT; optimizer states come on top."""
+_ANOTHER = "name a folder of your own in FSD_HOME"
 _MOUNT = "run the cell 'Open session': it mounts Drive"
 
 
@@ -28,8 +31,29 @@ def look_at_sessions(found: Findings) -> None:
     lost = colab.in_colab()
     found.say("sessions", f"in {place}, not on Google Drive{': LOST when Colab ends this runtime' if lost else ''}")
     found.figures["drive"] = {"state": "not used"}
-    if not in_time(lambda: _writable(Path(chosen or os.curdir))):
-        found.problem(f"nothing can be written into {place}", "name a folder of your own in FSD_HOME", *BOTH)
+    if chosen:
+        _look_at_home(found, Path(chosen).expanduser())
+    elif not in_time(lambda: os.access(os.curdir, os.W_OK)):
+        found.problem("nothing can be written into the current folder", _ANOTHER, *BOTH)
+
+
+def _look_at_home(found: Findings, home: Path) -> None:
+    """Add what keeps sessions from being kept in FSD_HOME: fsd makes that folder, and none above it."""
+    made = typed('mkdir -p "$FSD_HOME"')
+    there = in_time(lambda: next(one for one in (home, *home.absolute().parents) if os.path.lexists(one)))
+    if there is None:
+        found.problem("FSD_HOME does not answer", _ANOTHER, *BOTH)
+    elif not there.is_dir():
+        what = "FSD_HOME names a file" if there == home else "a folder above that of FSD_HOME is a file"
+        found.problem(f"{what}, not a folder", _ANOTHER, *BOTH)
+    elif not os.access(there, os.W_OK):
+        found.problem("nothing can be written into FSD_HOME", _ANOTHER, *BOTH)
+    elif there not in (home, home.absolute().parent):
+        found.problem("FSD_HOME names a folder below one that is not there", made, *BOTH)
+    else:
+        if there != home:
+            found.problem("FSD_HOME names a folder that is not there yet: it is made with the first session", made)
+        look_at_home_disk(found, there)
 
 
 def _look_at_drive(found: Findings) -> None:
@@ -64,9 +88,3 @@ def _drive_state() -> tuple[str, int | None]:
     with suppress(OSError):
         return found, shutil.disk_usage(folder).free if found in ("mounted", "read-only") else None
     return found, None
-
-
-def _writable(folder: Path) -> bool:
-    """Whether the folder, or the nearest above it that exists, can be written; what is missing is made when it is needed."""
-    there = next((one for one in (folder, *folder.parents) if one.exists()), folder)
-    return there.is_dir() and os.access(there, os.W_OK)

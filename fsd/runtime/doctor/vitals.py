@@ -43,13 +43,31 @@ def look_at_disk(found: Findings) -> None:
         return
     found.figures |= {"free_disk_bytes": usage.free, "disk_bytes": usage.total}
     found.say("disk", f"{human_bytes(usage.free)} free of {human_bytes(usage.total)}")
-    largest = typed("du -xhd2 . ~ | sort -h | tail")
-    if usage.free < LEAST_FREE_BYTES:
-        said = f"the disk is full: {human_bytes(usage.free)} free, {human_bytes(LEAST_FREE_BYTES)} is the least"
+    _judge(found, "the disk", usage.free, typed("du -xhd2 . ~ | sort -h | tail"))
+
+
+def look_at_home_disk(found: Findings, home: Path) -> None:
+    """Add the free space where FSD_HOME is, unless that is the current folder's disk. home: a folder that is there."""
+    if in_time(lambda: home.stat().st_dev == Path.cwd().stat().st_dev):
+        return
+    usage = in_time(lambda: shutil.disk_usage(home))
+    if usage is None:
+        found.problem("the disk of FSD_HOME does not answer", "name another folder in FSD_HOME", *BOTH)
+        return
+    found.figures["free_home_bytes"] = usage.free
+    found.say("", f"{human_bytes(usage.free)} free of {human_bytes(usage.total)} there")
+    another = "or name a folder on a larger disk in FSD_HOME"
+    _judge(found, "the disk of FSD_HOME", usage.free, f"{typed('du -xhd2 $FSD_HOME | sort -h | tail')}, {another}")
+
+
+def _judge(found: Findings, disk: str, free: int, largest: str) -> None:
+    """Add that a disk is full, or has little room. largest: what shows what lies there."""
+    if free < LEAST_FREE_BYTES:
+        said = f"{disk} is full: {human_bytes(free)} free, {human_bytes(LEAST_FREE_BYTES)} is the least"
         found.problem(said, f"delete what you do not need; this shows what is large: {largest}", *BOTH)
-    elif usage.free < ROOMY_BYTES:
+    elif free < ROOMY_BYTES:
         found.problem(
-            f"{human_bytes(usage.free)} of disk is little: a full-size model takes {human_bytes(ROOMY_BYTES)} to train",
+            f"{human_bytes(free)} free on {disk} is little: a full-size model takes {human_bytes(ROOMY_BYTES)} to train",
             f"free some disk before you train one; the tiny base model fits; this shows what is large: {largest}",
         )
 

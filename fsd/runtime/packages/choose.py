@@ -2,54 +2,67 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
+import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from fsd.errors import MachineError
 from fsd.runtime import machine, report
 from fsd.runtime.packages import uv
-from fsd.runtime.packages.installed import Found, kept_needs, provider
+from fsd.runtime.packages.installed import kept_needs, provider
 from fsd.runtime.packages.locks import Lock, check_against, lock_for
-from fsd.runtime.packages.profiles import OPTIONAL, Profile
+from fsd.runtime.packages.plan import SetupPlan
+from fsd.runtime.packages.profiles import OPTIONAL
 from fsd.runtime.packages.requirements import in_range, parsed
 from fsd.runtime.packages.resolve import Wheel, resolve
 from fsd.runtime.packages.uv import UvFailed
 
+_BACKEND = "UV_TORCH_BACKEND"
 _TOOLS = ("pip", "setuptools", "wheel")
 """What an environment begins with, however old: nothing here depends on its version."""
-
-
-@dataclass(frozen=True)
-class SetupPlan:
-    """What a profile finds. reused: name -> version there; missing: lines to install; outdated: name -> version there."""
-
-    profile: Profile
-    reused: dict[str, str]
-    missing: tuple[str, ...]
-    outdated: dict[str, str]
-    found: dict[str, Found] = field(repr=False, compare=False)
 
 
 def choose(plan: SetupPlan, wheels: Path | None = None) -> list[Wheel]:
     """The wheels to install. wheels: a folder to choose from instead of the registry.
 
     What the machine has of a profile's own requirements, in range, stays in any case; all else that is there, and what an
-    earlier setup brought, stays unless nothing can be found that fits it. MachineError with the resolver's reason when
-    nothing fits this machine.
+    earlier setup brought, stays unless nothing can be found that fits it. Where there is no NVIDIA GPU torch comes in its CPU
+    build, if that can be had. MachineError with the resolver's reason when nothing fits this machine.
     """
     lock = {} if wheels else lock_for(plan.profile.name)
-    chosen = _chosen(plan, wheels, lock)
-    if tied := _tied(plan, chosen):
-        chosen = _chosen(plan, wheels, lock, tied)
+    why, chosen = "", list[Wheel]()
+    if not wheels and _brings_useless_cuda(plan):
+        report.say(f"no NVIDIA GPU here: PyTorch's CPU build is taken; {_BACKEND}=cu128, say, takes one with CUDA")
+        try:
+            chosen = _settled(plan, lock, partial(resolve, backend="cpu"))
+        except MachineError as fault:
+            why = fault.message
+    chosen = chosen or _settled(plan, lock, partial(resolve, wheels=wheels))
     check_against(lock, chosen)
-    _say_what_to_know(plan, chosen)
+    _say_what_to_know(plan, chosen, why)
     return chosen
 
 
-def _chosen(plan: SetupPlan, wheels: Path | None, lock: Lock, tied: frozenset[str] = frozenset()) -> list[Wheel]:
+def _brings_useless_cuda(plan: SetupPlan) -> bool:
+    """Whether torch is still to come, nobody said in which build, and the registry's has CUDA for no GPU."""
+    coming = any((need := parsed(line)) and need.name == "torch" for line in plan.missing)
+    return coming and sys.platform == "linux" and not os.environ.get(_BACKEND) and not machine.gpu()
+
+
+def _settled(plan: SetupPlan, lock: Lock, find: Callable[..., list[Wheel]]) -> list[Wheel]:
+    """What `find` gives for a plan, with what is there and must come anew beside it."""
+    chosen = _chosen(plan, lock, find)
+    tied = _tied(plan, chosen)
+    return _chosen(plan, lock, find, tied) if tied else chosen
+
+
+def _chosen(
+    plan: SetupPlan, lock: Lock, find: Callable[..., list[Wheel]], tied: frozenset[str] = frozenset()
+) -> list[Wheel]:
     """What the first way gives that has a solution. tied: packages that are there, and are to come anew."""
     wanted = [*_wanted(plan), *sorted(tied)]
     free = {*_names(plan.outdated, plan), *_TOOLS, *tied}
@@ -58,10 +71,10 @@ def _chosen(plan: SetupPlan, wheels: Path | None, lock: Lock, tied: frozenset[st
     loose = {name for name, one in plan.found.items() if one.overlay or name not in reused}
     needed = [line for line in wanted if not _is_optional(line)]
     ways: list[Callable[[], list[Wheel]]] = [
-        lambda: resolve(wanted, plan.found, free, pins=pins, wheels=wheels),
-        lambda: resolve(wanted, plan.found, free, wheels=wheels),
-        lambda: resolve(wanted, plan.found, loose, wheels=wheels),
-        lambda: resolve(needed, plan.found, loose, wheels=wheels),
+        lambda: find(wanted, plan.found, free, pins=pins),
+        lambda: find(wanted, plan.found, free),
+        lambda: find(wanted, plan.found, loose),
+        lambda: find(needed, plan.found, loose),
     ]
     return _first(ways[0 if pins else 1 :], plan)
 
@@ -83,15 +96,16 @@ def _is_optional(line: str) -> bool:
     return need is not None and need.name in OPTIONAL
 
 
-def _say_what_to_know(plan: SetupPlan, chosen: list[Wheel]) -> None:
-    """Say what is left out, and that CUDA comes to a machine that has no use for it."""
+def _say_what_to_know(plan: SetupPlan, chosen: list[Wheel], why: str) -> None:
+    """Say what is left out, and that CUDA comes to a machine that has no use for it. why: it could not be kept out."""
     sizes = {wheel.name: wheel.size_bytes for wheel in chosen}
     for need in plan.profile.parsed():
         if need.name in OPTIONAL and need.line() in plan.missing and need.name not in sizes:
             report.say(f"{need.line()} has no build that fits this machine: it is left out")
-    if "torch" in sizes and any(name.startswith("nvidia-") for name in sizes) and not machine.gpu():
-        what = f"no GPU here, and torch comes with CUDA, {report.human_bytes(sum(sizes.values()))} in all"
-        report.say(f"{what}: with UV_TORCH_BACKEND=cpu set, PyTorch's smaller CPU build is taken")
+    if why and any(name.startswith("nvidia-") for name in sizes):
+        size = report.human_bytes(sum(sizes.values()))
+        report.say(f"PyTorch's CPU build cannot be had: {why}")
+        report.say(f"so torch comes with CUDA, {size} in all; Ctrl-C now, and run it again later, if that is too much")
 
 
 def _wanted(plan: SetupPlan) -> list[str]:

@@ -50,13 +50,15 @@ def resolve(
     *,
     pins: Iterable[str] = (),
     wheels: Path | None = None,
+    backend: str = "",
 ) -> list[Wheel]:
     """The wheels that the requirements need beyond what was found, each with its SHA-256; UvFailed when none fit.
 
     free: distributions whose version may change, if it must. pins: NAME==VERSION to hold to. wheels: a folder to take them from
-    instead of the registry.
+    instead of the registry. backend: which build of PyTorch, as uv names it.
     """
     source = ["--python", sys.executable, *(("--no-index", "--find-links", str(wheels)) if wheels else ())]
+    source += ["--torch-backend", backend] if backend else []
     rows = [chosen(package, package["wheels"]) for package in resolved(wanted, found, free, pins, source, wheels)]
     there = {(one.name, one.version) for one in found.values()}
     return [row for row in rows if (row.name, row.version) not in there]

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from fsd.errors import MachineError
-from fsd.runtime import report, secrets
+from fsd.runtime import proxies, report, secrets
 from fsd.runtime.packages import overlay
 from fsd.runtime.packages.requirements import in_range
 from fsd.runtime.process import STOP_WITH_PARENT
@@ -38,10 +38,15 @@ class UvFailed(MachineError):
     """uv ended with an error. why: its explanation in one line."""
 
     def __init__(self, what: str, why: str) -> None:
-        space = "free space on that disk, or set FSD_OVERLAY to a folder on a larger one"
-        network = "check the network and run it again; fsd doctor shows what this machine is"
-        super().__init__(f"{what}: {why}", space if _FULL in why else network)
+        super().__init__(f"{what}: {why}", _what_to_do(why))
         self.why = why
+
+
+def _what_to_do(why: str) -> str:
+    """What helps against what stopped uv or pip: room on the disk, another proxy, or a network."""
+    if _FULL in why:
+        return "free space on that disk, or set FSD_OVERLAY to a folder on a larger one"
+    return proxies.remedy() or "check the network and run it again; fsd doctor shows what this machine is"
 
 
 def need_uv(wheels: Path | None = None) -> list[str]:
@@ -148,9 +153,20 @@ def _by_pip() -> None:
         command, env=_environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace"
     )
     if ended.returncode != 0:
-        said = [line for line in ended.stderr.splitlines() if line.startswith("ERROR")] or ["it did not say why"]
-        why = _USER.sub("", said[-1].removeprefix("ERROR: "))
-        raise MachineError(f"pip cannot bring uv: {why}", "check the network and run setup again")
+        why = _why_of_pip(ended.stderr)
+        raise MachineError(
+            f"uv, which installs the packages, is not here, and pip cannot bring it: {why}", _what_to_do(why)
+        )
+
+
+def _why_of_pip(said: str) -> str:
+    """pip's explanation in one line; where it reached nobody its last line tells of the package alone."""
+    if "connection broken by" in said:
+        found = re.search(r"\[Errno -?\d+\] ([\w ]+)", said)
+        return f"no registry of packages can be reached{f' ({found[1]})' if found else ''}"
+    lines = [line for line in said.splitlines() if line.startswith("ERROR")] or ["it did not say why"]
+    full = next((line for line in lines if _FULL in line), lines[-1])
+    return _USER.sub("", full.removeprefix("ERROR: "))
 
 
 def _unpack_program(wheel: Path) -> None:
