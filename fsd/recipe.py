@@ -17,6 +17,7 @@ from fsd.recipe_groups import (
     Augment,
     Captions,
     LoraStage,
+    Mask,
     Prior,
     Samples,
     Save,
@@ -82,6 +83,7 @@ class Recipe:
     ema_decay: float = 0.0
     augment: Augment = field(default_factory=Augment)
     captions: Captions = field(default_factory=Captions)
+    mask: Mask = field(default_factory=Mask)
     buckets: bool = False
     seed: int = 0
     save: Save = field(default_factory=Save)

@@ -54,6 +54,7 @@ def value_faults(recipe: Recipe) -> list[str]:
     need(recipe.save.from_step >= 0, f"save.from_step is {recipe.save.from_step}, below 0")
     need(recipe.save.keep >= 2, f"save.keep is {recipe.save.keep}, below 2 (one to go on from and one in reserve)")
     need(recipe.samples.every_steps >= 0, f"samples.every_steps is {recipe.samples.every_steps}, below 0")
+    need(0 <= recipe.mask.outside <= 1, f"mask.outside is {recipe.mask.outside}, not 0 to 1")
     check = recipe.validation
     need(check.every_steps >= 0, f"validation.every_steps is {check.every_steps}, below 0")
     need(1 <= check.draws <= 100, f"validation.draws is {check.draws}, not 1 to 100")

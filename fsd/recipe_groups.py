@@ -101,6 +101,18 @@ class Augment:
 
 
 @dataclass(frozen=True)
+class Mask:
+    """Where the loss of a photo counts in full; elsewhere it counts `outside` as much.
+
+    of: "drawn" takes what you drew, masks/STEM.png in the session, white where the subject is; "subject" also finds the
+    subject in photos without one.
+    """
+
+    of: Literal["none", "drawn", "subject"] = "none"
+    outside: float = 0.1
+
+
+@dataclass(frozen=True)
 class Captions:
     """How captions vary from step to step.
 

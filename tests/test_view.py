@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
-from PIL import Image
+from accelerate.state import AcceleratorState
+from PIL import Image, ImageDraw
 
 from fsd.data.dataset import TrainingPhoto
+from fsd.data.mask import subject_mask
+from fsd.data.session import Session
 from fsd.recipe import Recipe
+from fsd.train import latents, lora, unet
 from fsd.train.captions import ways_to_write
+from fsd.train.prepare import run_stage
 from fsd.train.view import bucket, views_of
 
 RECIPE = Recipe(class_word="cup", resolution_px=512)
@@ -69,3 +77,60 @@ def test_a_caption_is_written_in_other_orders_with_its_first_part_kept() -> None
     assert all(way.startswith("photo of sks cup, ") for way in ways)
     assert all(sorted(way.split(", ")) == sorted(ways[0].split(", ")) for way in ways)
     assert ways_to_write("photo of sks cup", recipe, "a.png") == ["photo of sks cup"]
+
+
+# --- masks -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_drawn_mask_is_cut_and_mirrored_with_the_photo(photo: TrainingPhoto, tmp_path: Path) -> None:
+    drawn = tmp_path / "mask.png"
+    mask = Image.new("L", (450, 300), "black")  # of half the photo's size
+    mask.paste(255, (0, 0, 225, 300))
+    mask.save(drawn)
+    masked = replace(photo, mask=drawn)
+    first, mirrored = views_of(masked, RECIPE.changed(mask__of="drawn", augment__copies=1, augment__shift=False))
+    assert first.outside == mirrored.outside == 0.1
+    for view, red_x in ((first, 100), (mirrored, 400)):
+        assert view.picture().getpixel((red_x, 256))[0] > 200
+        assert view.mask().getpixel((red_x, 256)) == 255
+        assert view.mask().getpixel((512 - red_x, 256)) == 0
+    assert views_of(masked, RECIPE)[0].key() != first.key()
+
+
+def test_the_subject_is_found_and_its_places_count_more(tmp_path: Path) -> None:
+    image = Image.new("RGB", (300, 200), (120, 140, 120))
+    ImageDraw.Draw(image).ellipse((110, 50, 190, 150), fill=(220, 30, 30))
+    image.save(tmp_path / "ball.png")
+    photo = TrainingPhoto(tmp_path / "ball.png", (50, 0, 200), "photo of sks ball")
+    [view] = views_of(photo, RECIPE.changed(mask__of="subject", resolution_px=64, mask__outside=0.25))
+    mask = np.asarray(view.mask())
+    assert mask[32, 32] == 255
+    assert mask[:8].max() == mask[:, :8].max() == 0
+    weights = latents._weights(view, (8, 8))
+    assert weights.mean().item() == pytest.approx(1.0)
+    assert weights[0, 4, 4] == pytest.approx(4 * weights[0, 0, 0].item())
+    assert latents._weights(replace(view, outside=1.0), (8, 8)).eq(1).all()
+
+
+def test_a_photo_without_a_subject_counts_everywhere() -> None:
+    assert set(subject_mask(Image.new("RGB", (90, 60), "grey")).getdata()) == {255}
+
+
+def train_a_stage(folder: Path, stage: str) -> dict:
+    AcceleratorState._reset_state(reset_partial_state=True)
+    return run_stage([str(folder)], stage, {"unet": unet.build, "lora": lora.build}[stage])
+
+
+@pytest.mark.parametrize("stage", ["unet", "lora"])
+def test_masks_change_what_is_learned(micro_session: Session, stage: str) -> None:
+    recipe = micro_session.recipe().changed(method="full" if stage == "unet" else "lora", unet__steps=2, lora__steps=2)
+    micro_session.save_recipe(recipe)
+    plain = micro_session.folder.with_name("plain")
+    shutil.copytree(micro_session.folder, plain)
+    micro_session.masks.mkdir()
+    half = Image.new("L", (64, 64), "black")
+    half.paste(255, (0, 0, 32, 64))
+    half.save(micro_session.masks / "IMG_0001.png")
+    micro_session.save_recipe(recipe.changed(mask__of="drawn", mask__outside=0.0))
+    results = [train_a_stage(Path(folder), stage)["loss"] for folder in (plain, micro_session.folder)]
+    assert results[0] != results[1]

@@ -11,6 +11,7 @@ from fsd.data.box import Box, centre_box, rescaled
 from fsd.data.crop import Crop, crop_photos
 from fsd.data.decode import open_photo, opened_size
 from fsd.data.folder import Session
+from fsd.data.mask import mask_file
 from fsd.data.names import photo_files
 from fsd.data.prompt import prompt_of, read_caption
 from fsd.errors import SessionError
@@ -19,11 +20,15 @@ from fsd.runtime.files import sha256
 
 @dataclass(frozen=True)
 class TrainingPhoto:
-    """One training example. box: (left, top, side) in pixels of `open_photo(path)`. prompt: for the tokenizer as is."""
+    """One training example. box: (left, top, side) in pixels of `open_photo(path)`. prompt: for the tokenizer as is.
+
+    mask: what the user drew of where the subject is, None without.
+    """
 
     path: Path
     box: Box
     prompt: str
+    mask: Path | None = None
 
 
 def training_photos(session: Session) -> list[TrainingPhoto]:
@@ -56,7 +61,16 @@ def inputs_fingerprint(session: Session) -> str:
     one recipe train on the same things.
     """
     used = training_photos(session) + class_photos(session)[: session.recipe().prior.images]
-    facts = [[photo.path.name, sha256(photo.path), list(photo.box), photo.prompt] for photo in used]
+    facts = [
+        [
+            photo.path.name,
+            sha256(photo.path),
+            list(photo.box),
+            photo.prompt,
+            *([sha256(photo.mask)] if photo.mask else []),
+        ]
+        for photo in used
+    ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 
@@ -64,7 +78,14 @@ def _photos(session: Session, folder: Path) -> list[TrainingPhoto]:
     paths = photo_files(folder)
     crops = crop_photos(session) if paths else {}
     recipe = session.recipe()
-    return [TrainingPhoto(path, _box(crops[path.name]), prompt_of(session, path.name, recipe).text) for path in paths]
+    masked = recipe.mask.of != "none"
+    return [
+        TrainingPhoto(
+            path, _box(crops[path.name]), prompt_of(session, path.name, recipe).text,
+            mask_file(session, path) if masked else None,
+        )
+        for path in paths
+    ]  # fmt: skip
 
 
 def _box(crop: Crop) -> Box:

@@ -52,6 +52,7 @@ class Session:
     samples = _Inside("samples")
     logs = _Inside("logs")
     loras = _Inside("loras")
+    masks = _Inside("masks")
 
     @property
     def name(self) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
-from PIL.Image import Image
+from PIL.Image import Image, Resampling
 from torch import Tensor
 
 from fsd.train.cache import cached, weights_key
@@ -54,11 +54,24 @@ def encode_views(views: Sequence[View], vae_folder: Path, cache: Path, device: t
             posterior = vae.encode(to_pixels(view.picture())[None].to(device)).latent_dist
             found[f"mean.{number}"] = (posterior.mean[0].cpu() - shift) * scale
             found[f"std.{number}"] = posterior.std[0].cpu() * scale
+            if masked:
+                found[f"mask.{number}"] = _weights(view, found[f"mean.{number}"].shape[1:])
         return found
 
+    masked = any(view.outside < 1 for view in views)
+
     found = cached(cache, "latents", [*weights_key(vae_folder), *(view.key() for view in views)], encode)
-    mean, std = ([found[f"{kind}.{number}"] for number in range(len(views))] for kind in ("mean", "std"))
-    return Latents(mean, std)
+    kinds = ("mean", "std", *(["mask"] if masked else []))
+    return Latents(*([found[f"{kind}.{number}"] for number in range(len(views))] for kind in kinds))
+
+
+def _weights(view: View, shape: Sequence[int]) -> Tensor:
+    """How much each place of a view's latents counts (1, H, W), on the whole as much as without a mask."""
+    if view.outside == 1:
+        return torch.ones(1, *shape)
+    mask = view.mask().resize((shape[1], shape[0]), Resampling.BOX)
+    weights = view.outside + (1 - view.outside) * torch.from_numpy(np.array(mask, dtype=np.float32) / 255)
+    return (weights / weights.mean().clamp(min=1e-6))[None]
 
 
 def to_pixels(image: Image) -> Tensor:

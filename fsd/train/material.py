@@ -38,7 +38,7 @@ def material_of(
 ) -> Material:
     """All that a stage trains on. priors: class images. checks: what the validation loss is measured on."""
     others = [*priors, *checks]
-    pictures, plain = [*photos, *others], recipe.changed(augment__copies=0)
+    pictures, plain = [*photos, *others], recipe.changed(augment__copies=0, mask__of="none")
     views = [views_of(photo, recipe) for photo in photos] + [views_of(photo, plain) for photo in others]
     ways = [ways_to_write(picture.prompt, recipe, picture.path.name) for picture in pictures]
     prompts = sorted({prompt for way in ways for prompt in way} | ({""} if recipe.captions.dropout else set()))

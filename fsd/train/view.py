@@ -12,6 +12,7 @@ from PIL import Image, ImageOps
 from fsd.data.box import Area, Box
 from fsd.data.dataset import TrainingPhoto
 from fsd.data.decode import cut_out, open_photo
+from fsd.data.mask import read_mask, subject_mask
 from fsd.recipe import Recipe
 from fsd.runtime import files
 from fsd.train.randomness import generator
@@ -24,21 +25,35 @@ _SHIFT = 0.08
 
 @dataclass(frozen=True)
 class View:
-    """area: the part of the upright photo, in its pixels. size_px: (width, height) of the picture that is trained on."""
+    """area: the part of the upright photo, in its pixels. size_px: (width, height) of the picture that is trained on.
+
+    outside: how much what is not the subject counts. drawn: the mask that shows the subject, which else is found.
+    """
 
     path: Path
     area: Area
     size_px: tuple[int, int]
     mirrored: bool = False
+    outside: float = 1.0
+    drawn: Path | None = None
 
     def picture(self) -> Image.Image:
         """The picture, RGB, of `size_px`."""
-        found = cut_out(open_photo(self.path), self.area, self.size_px)
-        return ImageOps.mirror(found) if self.mirrored else found
+        return self._cut(open_photo(self.path))
+
+    def mask(self) -> Image.Image:
+        """Where in the picture the subject is: 8-bit, white, of `size_px`."""
+        photo = open_photo(self.path)
+        return self._cut(read_mask(self.drawn, photo.size) if self.drawn else subject_mask(photo))
 
     def key(self) -> str:
-        """Text that is another when the picture is."""
-        return f"{files.sha256(self.path)} {self.area} {self.size_px} {self.mirrored}"
+        """Text that is another when the picture or its mask is."""
+        drawn = files.sha256(self.drawn) if self.drawn else ""
+        return f"{files.sha256(self.path)} {self.area} {self.size_px} {self.mirrored} {self.outside} {drawn}"
+
+    def _cut(self, whole: Image.Image) -> Image.Image:
+        found = cut_out(whole, self.area, self.size_px)
+        return ImageOps.mirror(found) if self.mirrored else found
 
 
 def views_of(photo: TrainingPhoto, recipe: Recipe) -> list[View]:
@@ -53,6 +68,8 @@ def views_of(photo: TrainingPhoto, recipe: Recipe) -> list[View]:
     else:
         left, top, side = photo.box
         first = View(photo.path, (left, top, side, side), (recipe.resolution_px, recipe.resolution_px))
+    if recipe.mask.of == "subject" or (recipe.mask.of == "drawn" and photo.mask):
+        first = replace(first, outside=recipe.mask.outside, drawn=photo.mask)
     return [first, *(_copy(first, recipe, number) for number in range(recipe.augment.copies))]
 
 
