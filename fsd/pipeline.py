@@ -19,10 +19,11 @@ from fsd.families import FAMILIES, get_family
 from fsd.families.rules import resolution_warning
 from fsd.give_back import give_back, need_to_give_back
 from fsd.needs import base_folder, family_found, family_of, need_photos, recipe_for, root_folder, wheelhouse_root
-from fsd.presets import with_preset_steps
+from fsd.presets import PRESETS, with_preset
 from fsd.runtime import colab, machine, report, wheels
 from fsd.runtime.packages import wheel_house
 from fsd.runtime.report import Result
+from fsd.settings import one_of
 from fsd.stage import save_lora_stage, save_stage, train_stage
 from fsd.weights import checkpoint
 from fsd.weights.base_model import find_base_model
@@ -91,7 +92,12 @@ def choose_base_model(
 
 
 def add_photos(
-    session: Session, photos: str = "", identifier: str = "", class_word: str = "", hold_out: int = 0
+    session: Session,
+    photos: str = "",
+    identifier: str = "",
+    class_word: str = "",
+    hold_out: int = 0,
+    preset: str = "",
 ) -> Result:
     """Copy photos into the session and crop them to squares around faces or the subject.
 
@@ -99,12 +105,14 @@ def add_photos(
     identifier: a rare word that will name your subject, such as "sks" or "mafka4".
     class_word: what it is: "dog", "man", "backpack".
     hold_out: how many photos to keep out of training, to score the model with (default: 0).
+    preset: "an object", "a face" or "a style": what steps and learning rates are computed for (default: an object).
     """
     from fsd.data.contact_sheet import contact_sheet
     from fsd.data.crop import crop_photos
     from fsd.data.photos import add_photos as add
 
     recipe = session.recipe()
+    preset = one_of("preset", preset, *PRESETS) if preset else recipe.preset
     source = photos or colab.upload_photos()
     before = sessions.describe(session)["photos"]
     added = add(session, source, hold_out=hold_out)
@@ -115,7 +123,7 @@ def add_photos(
     crop_photos(session)
     sheet = contact_sheet(session)
     after = sessions.describe(session)["photos"]
-    session.save_recipe(with_preset_steps(session.recipe(), before, after))
+    session.save_recipe(with_preset(session.recipe(), preset, before, after))
     note = "" if words["class_word"] else "\nnote: no class word yet: say what it is, such as dog"
     return Result(f"{added.text()}{note}\n{sheet}", picture=sheet, contact_sheet=str(sheet), **added.to_json())
 

@@ -39,6 +39,7 @@ class Recipe:
 
     identifier, class_word: how prompts name the subject ("sks", "dog"); digits are kept.
     caption_template: the prompt of a photo without a caption file; may use {identifier} and {class}.
+    preset: what steps and learning rates were computed for, from the number of photos.
     method: "full" trains text encoder and backbone whole, in two stages; "lora" trains a LoRA in one.
     gradient_accumulation: batches a step.
     offset_noise: standard deviation of the per-channel mean added to the noise (0: off). multires_noise: strength of
@@ -59,6 +60,7 @@ class Recipe:
     identifier: str = "sks"
     class_word: str = ""
     caption_template: str = "photo of {identifier} {class}"
+    preset: Literal["an object", "a face", "a style"] = field(default="an object", metadata=FREE)
     resolution_px: int = 512
     method: Literal["full", "lora"] = "full"
     batch_size: int = 1
@@ -138,6 +140,13 @@ class Recipe:
                     raise RecipeError(f"there is no setting {name!r}", f"{part} holds no settings of its own")
             inner[last] = list(value) if isinstance(value, tuple) else value
         return Recipe.from_json(record)
+
+    def value(self, name: str) -> Any:
+        """A setting by its dotted name: `value("unet.steps")`."""
+        found: Any = self
+        for part in name.split("."):
+            found = getattr(found, part)
+        return found
 
     def identity(self) -> dict[str, Any]:
         """The settings that the final weights depend on; runs of one identity are interchangeable."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fsd.errors import RecipeError
-from fsd.presets import steps_for
+from fsd.presets import settings_for, with_preset
 from fsd.recipe import Recipe, load_recipe
 
 GOOD = Recipe(class_word="dog")
@@ -102,6 +102,20 @@ def test_prompts_keep_digits_and_fill_places() -> None:
 
 
 def test_presets_meet_the_original_at_fifteen_photos() -> None:
-    assert steps_for(15) == (350, 1500)
-    assert steps_for(1)[1] == 500
-    assert steps_for(100)[1] == 3000
+    fifteen = settings_for("an object", 15)
+    assert (fifteen["text_encoder.steps"], fifteen["unet.steps"]) == (350, 1500)
+    assert all(fifteen[name] == GOOD.value(name) for name in fifteen)
+    assert settings_for("an object", 1)["unet.steps"] == 500
+    assert settings_for("an object", 100)["lora.steps"] == 3000
+
+
+def test_a_preset_follows_the_photos_and_leaves_what_was_set_by_hand() -> None:
+    ten = with_preset(GOOD, "an object", 0, 10)
+    assert (ten.unet.steps, ten.text_encoder.steps, ten.lora.steps) == (1000, 233, 1000)
+    face = with_preset(ten.changed(unet__steps=777), "a face", 10, 12)
+    assert (face.preset, face.unet.steps, face.text_encoder.steps) == ("a face", 777, 420)
+    assert (face.lora.rank, face.unet.learning_rate) == (32, 2e-6)
+    style = with_preset(face, "a style", 12, 20)
+    assert (style.unet.steps, style.text_encoder.steps, style.unet.learning_rate) == (777, 180, 1e-6)
+    assert GOOD.changed(preset="a style").fingerprint() == GOOD.fingerprint()
+    assert "preset is 'a car'" in GOOD.changed(preset="a car").faults()[0]
