@@ -63,11 +63,19 @@ def train_stage(
         filter(os.path.exists, plots), None
     )  # which finds none, and no error, on a Drive that has died meanwhile
     loss = "" if figures["loss"] is None else f", loss {figures['loss']:.4f}"
-    text = f"{checkpoint.STAGES[stage]}: {figures['steps']} of {figures['steps']} steps{loss}"
+    text = f"{checkpoint.STAGES[stage]}: {figures['steps']} of {figures['steps']} steps{loss}{_time(figures.get('seconds', {}))}"
     samples = session.samples / f"{stage}-{figures['steps']:06d}" / "grid.png"
     if os.path.exists(samples):
         text += f"\nsamples: {samples}"
     return Result(text, picture=plot, **figures)
+
+
+def _time(seconds: dict[str, float]) -> str:
+    """Where a stage's time went: the training first."""
+    told = {what: report.human_seconds(spent) for what, spent in seconds.items() if spent >= 1}
+    training = told.pop("training", "")
+    beside = f" ({', '.join(f'{what} {spent}' for what, spent in told.items())})" if told else ""
+    return f", in {training}{beside}" if training else ""
 
 
 def take_turn(session: Session) -> None:

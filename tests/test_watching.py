@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 from pathlib import Path
 from threading import Event
@@ -13,9 +14,9 @@ from test_resume import copy_of, train
 
 from fsd.data.session import Session
 from fsd.errors import MachineError
-from fsd.runtime import files
+from fsd.runtime import files, report
 from fsd.runtime.files import sha256
-from fsd.train import state
+from fsd.train import forecast, state
 from fsd.train.batch import Batches
 from fsd.train.metrics import Clock, draw_loss, read_metrics
 from fsd.weights import checkpoint
@@ -47,7 +48,7 @@ def test_the_validation_loss_is_the_same_measure_each_time_and_teaches_nothing(
     losses = {row["step"]: row["validation_loss"] for row in rows if "validation_loss" in row}
     assert [*losses] == [2, 4, 6, 8]
     assert losses[8] < losses[2]  # on the photos it learns from, as none is held out
-    assert figures["seconds"].keys() == {"training", "validation", "saving"}
+    assert figures["seconds"].keys() == {"preparing", "training", "validation", "saving"}
     assert draw_loss(session.logs / "metrics.jsonl", tmp_path / "loss.png").stat().st_size > 10_000
     again = copy_of(session, "again")
     for folder in again.checkpoints.glob("unet-*"):
@@ -72,6 +73,24 @@ def test_seconds_are_counted_where_they_are_spent(monkeypatch: pytest.MonkeyPatc
     clock = Clock()
     assert [clock.stop(what) for what in ("training", "saving", "training")] == [2.0, 3.0, 1.0]
     assert clock.seconds == {"training": 3.0, "saving": 3.0}
+
+
+def test_the_time_is_told_before_and_the_telling_teaches_nothing(
+    micro_session: Session, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    silent = copy_of(micro_session, "silent")
+    train(silent, "unet")
+    assert "about" not in capsys.readouterr().out
+    monkeypatch.setattr(forecast, "LEAST_STEPS", 8)
+    train(micro_session, "unet")
+    assert re.search(r"^UNet: 8 steps, about \d+ s, beside saves", capsys.readouterr().out, re.M)
+    assert weights_of(micro_session) == weights_of(silent)
+    assert [report.human_seconds(seconds) for seconds in (0.2, 89, 1500, 11_400)] == [
+        "1 s",
+        "89 s",
+        "25 min",
+        "3 h 10 min",
+    ]
 
 
 # --- saving ----------------------------------------------------------------------------------------------------------

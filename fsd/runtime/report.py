@@ -89,6 +89,14 @@ def human_bytes(size_bytes: int) -> str:
     return f"{size:.2f} GB"
 
 
+def human_seconds(seconds: float) -> str:
+    """A time for people: "40 s", "25 min", "3 h 10 min"."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
 class Result(dict[str, Any]):
     """What a verb gives back: its figures as a dictionary, a text for people, and a picture that notebooks show."""
 

@@ -17,6 +17,7 @@ from fsd.errors import Interrupted, TrainingError
 from fsd.recipe import Recipe
 from fsd.runtime import report
 from fsd.train.batch import Batch
+from fsd.train.forecast import tell_time
 from fsd.train.metrics import Clock, Metrics
 from fsd.train.optimizer import learning_rate_at
 from fsd.train.state import State
@@ -85,12 +86,15 @@ def train(stage: Stage, run: Run, start: Checkpoint | None) -> dict[str, Any]:
     recipe, clock, saved_step = run.recipe, Clock(), done
     losses: list[Tensor] = []
     finished = ""
+    if run.accelerator.num_processes == 1:
+        tell_time(stage, done)
     with (
         stop_signals(run.accelerator) as stopping,
         State.of(stage, run, start) as state,
         _bar(stage, run, done) as bar,
     ):
         run.metrics.start(stage.name, done)
+        clock.stop("preparing")
         for step in range(done, stage.steps):
             rates = _rates(stage, step, recipe)
             losses.append(_one_step(stage, step, state, rates, run))
