@@ -109,7 +109,8 @@ def _adamw(weights: Iterable[nn.Parameter], kind: str, weight_decay: float) -> t
         return torch.optim.AdamW(weights, lr=0.0, weight_decay=weight_decay, fused=True)
     bitsandbytes = _bitsandbytes()
     if bitsandbytes is None:
-        raise MachineError("optimizer is 'adamw8bit' but bitsandbytes is not installed", "install it or choose 'adamw'")
+        hint = "install it: fsd setup train; or choose 'adamw'"
+        raise MachineError("optimizer is 'adamw8bit' but bitsandbytes is not installed", hint)
     return bitsandbytes.optim.AdamW8bit(weights, lr=0.0, weight_decay=weight_decay)
 
 
