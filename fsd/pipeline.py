@@ -165,7 +165,7 @@ def train_unet(
 ) -> Result:
     """Stage 2: teach the UNet what your subject looks like. Run it again to go on after an interruption.
 
-    steps: how many (default: 100 a photo).
+    steps: how many (default: 100 a photo, 500 to 3000).
     learning_rate: default 2e-6.
     fork: go on from the last checkpoint although the settings have changed since.
     disconnect: then write the CKPT too, and give the machine back to Colab once all is on Drive. Not if anything fails.

@@ -18,7 +18,7 @@ import pytest
 from bad_server import BadServer, FakeClock, Handler, bad_server, file, page, random_cuts, redirect, status
 
 from fsd.errors import DownloadError, FsdError, MachineError
-from fsd.runtime import colab, download, proxies, secrets, web
+from fsd.runtime import colab, download, partial, proxies, secrets, web
 from fsd.runtime.file_names import LONGEST_BYTES, file_name
 from fsd.runtime.partial import Partial
 from fsd.runtime.retry import Again, persist
@@ -520,6 +520,15 @@ def test_a_folder_that_cannot_be_written(server: BadServer, clock: FakeClock, tm
     (tmp_path / "file").write_text("")
     with pytest.raises(MachineError, match="cannot be written"):
         download.fetch(server.on("/a.bin", file(CONTENT)), tmp_path / "file" / "models", clock=clock)
+
+
+def test_a_full_disk_names_the_variable_that_it_hangs_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FSD_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    hints = [partial._elsewhere(tmp_path / name / "models") for name in ("home", "cache", "other")]
+    assert hints == [f", or set {name} to a folder on a disk with room" for name in ("FSD_HOME", "XDG_CACHE_HOME")] + [
+        ""
+    ]
 
 
 def test_one_process_at_a_time(server: BadServer, fetch: Callable[..., Path], tmp_path: Path) -> None:

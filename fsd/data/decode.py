@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from fsd.data.box import Area, Box
-from fsd.errors import MachineError, SessionError
+from fsd.errors import SessionError, missing_package
 
 if TYPE_CHECKING:
     from PIL import Image as Pil
@@ -173,7 +173,7 @@ def _to_srgb(photo: Pil.Image) -> Pil.Image:
 
 def _not_a_photo(head: bytes, heif: bool) -> str:
     if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"mif1", b"msf1") and not heif:
-        return "HEIC is read by pillow-heif, which is not installed"
+        return "HEIC is read by pillow-heif, which is not installed (fsd setup train)"
     found = next((what for mark, what in _OTHERS.items() if head.startswith(mark)), "")
     if head[4:8] == b"ftyp" and not found:
         found = "a film"
@@ -194,8 +194,8 @@ def _own_pixel_limit() -> Iterator[None]:
     """Pillow's limit on pixels put aside: `_bound` counts them itself, and knows what a JPEG is reduced to."""
     try:
         from PIL import Image
-    except ImportError:
-        raise MachineError("Pillow is not installed", "pip install pillow") from None
+    except ModuleNotFoundError as fault:
+        raise missing_package(fault) from None
     before = Image.MAX_IMAGE_PIXELS
     Image.MAX_IMAGE_PIXELS = None
     try:

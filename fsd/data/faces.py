@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fsd.errors import MachineError
+from fsd.errors import missing_package
 
 if TYPE_CHECKING:
     from PIL import Image as Pil
@@ -56,8 +56,8 @@ def _size(face: Area) -> float:
 def _detector() -> Any:
     try:
         import cv2
-    except ImportError:
-        raise MachineError("opencv is not installed", "pip install opencv-python-headless") from None
+    except ModuleNotFoundError as fault:
+        raise missing_package(fault) from None
     level = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # OpenCV 5 warns about a backend nobody asked for
     try:

@@ -119,7 +119,9 @@ def read_manifest(folder: Path, called: str = "") -> dict[str, Any]:
         raise SessionError(f"{path} has the format {version!r}, not a number", mend)
     if version > FORMAT:
         newer = f"session {called or folder.name!r} has format {version}; this fsd knows formats up to {FORMAT}"
-        raise SessionError(newer, "update fsd: run the setup cell again, or pip install -U fsd")
+        raise SessionError(
+            newer, "update fsd: run the setup cell again, or install its newest version as its README says"
+        )
     return new_manifest(folder.name, original=False) | record
 
 

@@ -174,7 +174,7 @@ def _fault(error: Exception) -> FsdError:
         hint = "make fewer or smaller pictures at a time, close other programs, or choose a smaller model"
         return MachineError(f"the memory is full: {first_line or 'no more could be had'}", hint)
     if isinstance(error, ModuleNotFoundError | ImportError):
-        return MachineError(f"a package is missing: {first_line}", 'install what it needs: pip install "fsd[webui]"')
+        return MachineError(f"a package is missing: {first_line}", "install what it needs: fsd setup all")
     traceback.print_exception(error)
     if isinstance(error, OSError) and error.errno:
         what = f"a file cannot be read or written: {error.strerror}"

@@ -140,9 +140,18 @@ def _read(record: Path) -> Facts | None:
 def _unwritable(folder: Path, fault: OSError) -> MachineError:
     if fault.errno in _FULL:
         return _no_room(folder, "the disk is full", None)
-    return MachineError(f"{folder} cannot be written: {fault.strerror}", "choose another folder: set FSD_HOME")
+    return MachineError(f"{folder} cannot be written: {fault.strerror}", f"make it writable{_elsewhere(folder)}")
 
 
 def _no_room(folder: Path, what: str, free: int | None) -> MachineError:
     left = "" if free is None else f", and {human_bytes(free)} are free"
-    return MachineError(f"no space in {folder}: {what}{left}", "make room there, or set FSD_HOME to a larger disk")
+    return MachineError(f"no space in {folder}: {what}{left}", f"make room there{_elsewhere(folder)}")
+
+
+def _elsewhere(folder: Path) -> str:
+    """How to have such a folder on another disk: by the variable that it lies below, if there is one."""
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    places = {"FSD_HOME": os.environ.get("FSD_HOME"), "XDG_CACHE_HOME": cache}
+    there = folder.absolute()
+    name = next((name for name, place in places.items() if place and there.is_relative_to(Path(place).absolute())), "")
+    return f", or set {name} to a folder on a disk with room" if name else ""

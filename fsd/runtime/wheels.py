@@ -104,7 +104,8 @@ def _make_wheelhouse(profile: str, house: Path) -> None:
     """Keep what a machine like this lacks for a profile in one file; what is installed stays as it is."""
     plan = plan_setup(profile, with_overlay=False)
     if not plan.missing:
-        report.say(f"nothing to put into a wheelhouse: this machine has all that {profile} needs")
+        old = "; delete the damaged one" if house.exists() else ""
+        report.say(f"nothing to put into a wheelhouse: this machine has all that {profile} needs{old}")
         return
     with overlay.alone() as folder:
         overlay.make()

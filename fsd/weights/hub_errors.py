@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 from fsd.errors import DownloadError, FsdError, MachineError
@@ -46,7 +47,9 @@ def hub_error(source: Source, fault: Exception) -> FsdError:
         hint = f"wait some minutes, or {secrets.how_to_sign_in(page)}"
         return DownloadError(f"the hub has had too many requests ({name})", hint)
     if isinstance(fault, OSError) and fault.errno:
-        return MachineError(f"{name} could not be stored: {fault.strerror}", "make room where HF_HOME is")
+        first = "make room" if fault.errno in (errno.ENOSPC, errno.EDQUOT) else "see that you may write"
+        hint = f"{first} where HF_HOME is (by itself ~/.cache/huggingface), or set it to a folder on another disk"
+        return MachineError(f"{name} could not be stored: {fault.strerror}", hint)
     what = f"{name} could not be fetched: {type(fault).__name__}" + (f" {status}" if status else "")
     return DownloadError(what, "run again: it goes on where it stopped")
 

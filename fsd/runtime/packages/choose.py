@@ -36,11 +36,12 @@ def choose(plan: SetupPlan, wheels: Path | None = None) -> list[Wheel]:
     lock = {} if wheels else lock_for(plan.profile.name)
     why, chosen = "", list[Wheel]()
     if not wheels and _brings_useless_cuda(plan):
+        uv.need_uv()  # whose lack is no fault of that build
         report.say(f"no NVIDIA GPU here: PyTorch's CPU build is taken; {_BACKEND}=cu128, say, takes one with CUDA")
         try:
             chosen = _settled(plan, lock, partial(resolve, backend="cpu"))
         except MachineError as fault:
-            why = fault.message
+            why = getattr(fault, "why", fault.message)
     chosen = chosen or _settled(plan, lock, partial(resolve, wheels=wheels))
     check_against(lock, chosen)
     _say_what_to_know(plan, chosen, why)

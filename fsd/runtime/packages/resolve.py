@@ -89,7 +89,7 @@ def resolved(
             "pip", "compile", "--quiet", "--no-config", "--only-binary", ":all:", "--format", "pylock.toml", *options,
             "-c", str(folder / "constraints.txt"), "-o", str(made), str(folder / "wanted.in"),
         ]  # fmt: skip
-        uv.run("no set of packages fits this machine", command, wheels)
+        uv.run("which packages are needed cannot be told", command, wheels)
         return [package for package in read_pylock(made) if package.get("wheels")]
 
 

@@ -148,7 +148,17 @@ def _by_pip() -> None:
     if not find_spec("pip"):
         raise MachineError(f"this Python has neither pip nor {WANTED}", "install uv, then run setup again")
     report.say(f"{WANTED} is not here: pip brings it")
-    command = [sys.executable, "-m", "pip", "--python", str(overlay.python()), "install", "--quiet", WANTED]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        str(overlay.python()),
+        "install",
+        "--quiet",
+        "--ignore-installed",
+        WANTED,
+    ]
     ended = subprocess.run(
         command, env=_environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace"
     )

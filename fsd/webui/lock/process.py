@@ -159,7 +159,7 @@ class ProxyProcess:
     def _death(self) -> MachineError:
         self._end()
         missing = any("No module named" in line for line in self._tail)
-        hint = 'install what it needs: pip install "fsd[webui]"' if missing else "start the web UI again"
+        hint = "install what it needs: fsd setup webui" if missing else "start the web UI again"
         last = "".join(f"\n    {line}" for line in self._tail)
         return MachineError(f"the proxy has ended (exit code {self._child.returncode}){last}", hint)
 

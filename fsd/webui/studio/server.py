@@ -25,7 +25,7 @@ FATAL = (
     Fatal(
         r"ModuleNotFoundError: No module named '(?P<name>[\w.]+)'",
         "the package {name} is not installed",
-        'install what the studio needs: pip install "fsd[webui]"',
+        "install what the studio needs: fsd setup webui",
     ),
     Fatal(r"No space left on device", "the disk is full", "free some space and start again"),
 )

@@ -34,7 +34,7 @@ START_S, ASK_S = 30, 15.0
 def ngrok(port: int, address: str) -> Opener:
     """Opens an ngrok tunnel; address, else NGROK_DOMAIN: the account's static domain."""
     if importlib.util.find_spec("pyngrok") is None:
-        raise MachineError("the package pyngrok is not installed", 'install it: pip install "fsd[webui]"')
+        raise MachineError("the package pyngrok is not installed", "install it: fsd setup webui")
     programs.need(programs.NGROK)
     token = secrets.token(TOKEN)
     if not token:
