@@ -209,6 +209,7 @@ def test_what_cannot_be_trained_in_full_gets_a_lora(
 ) -> None:
     monkeypatch.setattr(pipeline, "find_base_model", lambda *_: micro_model)
     family = FAMILIES.get(name, FAMILIES["flux-dev"])
+    monkeypatch.setattr(pipeline, "family_found", lambda *_: family)
     pipeline.choose_base_model(session, name, family.name)
     assert (session.recipe().family, session.recipe().method) == (family.name, "lora")
 
