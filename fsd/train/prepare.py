@@ -14,7 +14,7 @@ from transformers import CLIPTokenizer
 from fsd.data.dataset import TrainingPhoto, class_photos, inputs_fingerprint, training_photos
 from fsd.data.lock import need_turn, writing
 from fsd.data.session import Session, open_session_folder
-from fsd.errors import FsdError, RecipeError
+from fsd.errors import FsdError, Interrupted, RecipeError
 from fsd.recipe import Recipe
 from fsd.runtime import process, report
 from fsd.runtime.spool.local_first import brought, working
@@ -136,6 +136,8 @@ def _prepare(origin: Origin, stage: str, spool: Spool) -> Prepared:
         spool.add("logs/loss.png")
         try:
             process.run_stage("fsd.generate.sample", str(session.folder), "--training-samples", checkpoint)
+        except Interrupted:
+            raise
         except FsdError as fault:
             report.say(f"no samples of {checkpoint}, training goes on: {fault}")
 
@@ -147,8 +149,7 @@ def _identity(session: Session, recipe: Recipe, stage: str, base: Path) -> dict[
     """What the stage's final weights depend on, flat: settings, photos and captions, base model."""
     settings = recipe.identity()
     settings.pop("base_model")
-    other = "unet" if stage == "text_encoder" else "text_encoder"
-    settings.pop(other)
+    settings.pop("unet" if stage == "text_encoder" else "text_encoder")
     hashes = {"photos and captions": inputs_fingerprint(session), "base model": base_fingerprint(base)}
     return _flat(settings) | hashes
 
@@ -157,10 +158,8 @@ def _flat(settings: dict[str, Any]) -> dict[str, Any]:
     """Nested settings by dotted names, as JSON gives them back."""
     flat: dict[str, Any] = {}
     for name, value in settings.items():
-        if isinstance(value, dict):
-            flat |= {f"{name}.{inner}": item for inner, item in value.items()}
-        else:
-            flat[name] = value
+        nested = isinstance(value, dict)
+        flat |= {f"{name}.{inner}": item for inner, item in value.items()} if nested else {name: value}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in flat.items()}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from fsd.runtime.process import stage_main
+from fsd.runtime.child import stage_main
 from fsd.train import loop
 from fsd.train.device import freeze, load_text_encoder, load_unet
 from fsd.train.latents import tokenize
