@@ -7,8 +7,6 @@ import sys
 
 from fsd.runtime import stopping
 
-_STOPPED = "stopped", "run the same command to go on"
-
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one verb and return the exit code: 0 done, 1 failed with a message, 2 wrong usage, 130 or 143 stopped.

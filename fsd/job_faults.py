@@ -106,11 +106,12 @@ def _training_faults(job: JobFile, there: Session) -> list[str]:
         first = int(flat(job.settings).get("text_encoder.steps", own.text_encoder.steps))
     except (FsdError, TypeError, ValueError):
         return []  # told elsewhere
-    done = {stage for stage in checkpoint.STAGES if checkpoint.list_checkpoints(there.checkpoints, stage)}
-    if "unet" in job.stages and first and not {"text_encoder"} & {*job.stages, *done}:
+    begun = [stage for stage in checkpoint.STAGES if checkpoint.list_checkpoints(there.checkpoints, stage)]
+    first_is_done = checkpoint.is_done(there.checkpoints, "text_encoder") or "text_encoder" in job.stages
+    if "unet" in job.stages and first and not first_is_done:
         found.append('the stage unet needs the stage text_encoder before it: name it, or set "text_encoder.steps": 0')
     for stage in ("save_ckpt", "score"):
-        if stage in job.stages and not {*checkpoint.STAGES} & {*job.stages, *done}:
+        if stage in job.stages and not {*checkpoint.STAGES} & {*job.stages, *begun}:
             found.append(f"the stage {stage} needs a trained model: name text_encoder and unet before it")
     return found
 
