@@ -110,7 +110,7 @@ def parser() -> argparse.ArgumentParser:
         prog="fsd",
         description="Ten photos become your own Stable Diffusion model.",
         epilog="fsd VERB --help explains one verb; its words may change places: fsd session clean. "
-        "Exit codes: 0 done, 1 failed, 2 wrong usage, 75 stopped and saved.",
+        "Exit codes: 0 done, 1 failed, 2 wrong usage; stopped, with all saved: 130 by Ctrl-C, 143 by SIGTERM.",
     )
     whole.add_argument("--version", action="version", version=f"fsd {__version__}")
     title = "verbs, in the order of the work"

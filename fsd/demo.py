@@ -10,6 +10,7 @@ from fsd.data import session as sessions
 from fsd.recipe import Recipe
 from fsd.runtime import report
 from fsd.runtime.report import Result
+from fsd.weights.base_model import find_base_model
 
 PHOTOS = Path(__file__).parent / "data" / "demo_photos"
 NAME = "tea-box-demo"
@@ -61,12 +62,14 @@ def demo(root: str = "") -> Result:
     """
     began = time.monotonic()
     folder = root or "."
+    find_base_model("tiny")  # what is missing is said before anything is made
+    recipe = demo_recipe()
     for old in sessions.list_sessions(folder):
         if old.name == NAME:
             report.say("the last demo's session goes to the bin")
             upkeep.remove_session(old)
     session = pipeline.open_session(NAME, folder)
-    session.save_recipe(demo_recipe())
+    session.save_recipe(recipe)
     _say(1, pipeline.add_photos(session, str(PHOTOS), hold_out=HELD_OUT))
     _say(2, pipeline.caption_photos(session))
     _say(3, pipeline.train_text_encoder(session))

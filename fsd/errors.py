@@ -75,9 +75,12 @@ class TrainingError(FsdError):
 
 
 class Interrupted(FsdError):
-    """Asked to stop (Ctrl-C, SIGTERM): the state is saved and the same command goes on."""
+    """Asked to stop (Ctrl-C, SIGTERM): the state is saved and the same command goes on. Said in one line."""
 
     code = "interrupted"
+
+    def __str__(self) -> str:
+        return f"{self.message}; {self.hint}" if self.hint else self.message
 
 
 def meant(word: str, names: Iterable[str]) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 from fsd.errors import RecipeError
-from fsd.settings import build, type_faults
+from fsd.settings import build, drawing_faults, outside, type_faults
 
 LARGEST_PX = 4096
 MOST_PICTURES = 100
@@ -106,11 +106,8 @@ def _faults(job: Job) -> list[str]:
 
 
 def _value_faults(job: Job) -> list[str]:
-    def outside(name: str, value: Any, low: float, high: float) -> list[str]:
-        return [] if value is None or low <= value <= high else [f"{name} is {value}, not {low} to {high}"]
-
     found = [] if job.model else ["model is empty"]
-    found += outside("steps", job.steps, 1, 999) + outside("guidance", job.guidance, 0, 100)
+    found += drawing_faults(job.steps, job.guidance, ())
     found += outside("images", job.images, 1, MOST_PICTURES) + outside("strength", job.strength, 0, 1)
     found += outside("width_px", job.width_px, 64, LARGEST_PX) + outside("height_px", job.height_px, 64, LARGEST_PX)
     found += outside("mask_blur_px", job.mask_blur_px, 0, 64) + outside("mask_padding_px", job.mask_padding_px, 0, 512)

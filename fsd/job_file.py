@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from fsd import pictures, pipeline
-from fsd.data.session import Session
+from fsd.data.session import Session, sessions_folder
 from fsd.errors import RecipeError
 from fsd.give_back import give_back, need_to_give_back
-from fsd.job_orders import STAGES, JobFile, recipe_with
+from fsd.job_done import Done
+from fsd.job_orders import JobFile, recipe_with
 from fsd.job_reading import read_job
+from fsd.job_room import need_job_room
+from fsd.needs import root_folder
 from fsd.runtime import report
 from fsd.runtime.report import Result
 
@@ -22,8 +25,10 @@ def run(recipe: str) -> Result:
     recipe.json.
     """
     job = read_job(Path(recipe))
+    planned = Session(sessions_folder(root_folder(job.root)) / job.session)
+    need_to_give_back(planned, job.disconnect)
+    need_job_room(job, planned)
     session = pipeline.open_session(job.session, job.root)
-    need_to_give_back(session, job.disconnect)
     if not _has_base_model(session, job):
         base_model = job.base_model or session.recipe().base_model or "sd15"
         _say(pipeline.choose_base_model(session, base_model, job.family, job.resolution_px))
@@ -33,21 +38,35 @@ def run(recipe: str) -> Result:
     settled = recipe_with(job, before).checked()
     if settled != before:
         session.save_recipe(settled)
-    _say(pipeline.caption_photos(session, job.captions.mode, job.captions.template))
-    done: dict[str, Result] = {}
-    for stage in [stage for stage in STAGES if stage in job.stages]:
+    captions = pipeline.caption_photos(session, job.captions.mode, job.captions.template)
+    record = Done(session, job)
+    done = record.find()
+    if done:
+        report.say(f"done already, and nothing has changed since: {', '.join(map(_told, done.items()))}")
+    if not job.stages or len(done) < len(job.stages):
+        _say(captions)
+    for stage in [stage for stage in job.stages if stage not in done]:
         try:
             done[stage] = _do(stage, session, job)
         except RecipeError as refused:  # it is not what was trained so far
             session.save_recipe(before)
             hint = refused.hint.replace("or fork to go", 'or write "fork": true into the job, to go')
             raise RecipeError(refused.message, hint) from None
+        record.keep(stage, done[stage])
+    done = {stage: done[stage] for stage in job.stages}
     last = list(done.values())[-1] if done else Result("photos and captions are ready")
     figures = {"session": str(session.folder), "stages": {stage: dict(result) for stage, result in done.items()}}
     if job.disconnect:
         give_back(session)  # with which Drive is away, and its pictures
     picture = None if job.disconnect else last.picture
     return Result(f"done: {session.name}, {session.folder}", picture=picture, **figures)
+
+
+def _told(done: tuple[str, Result]) -> str:
+    """A stage that was done before, with where its result is."""
+    stage, result = done
+    place = result.get("ckpt") or result.get("grid")
+    return f"{stage} ({place})" if place else stage
 
 
 def _do(stage: str, session: Session, job: JobFile) -> Result:

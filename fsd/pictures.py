@@ -6,11 +6,14 @@ import json
 from pathlib import Path
 
 from fsd.data.session import Session
+from fsd.errors import RecipeError
 from fsd.families import get_family
 from fsd.needs import base_folder, counting_up, need_training
+from fsd.runtime import report
 from fsd.runtime.handover import held
-from fsd.runtime.process import run_stage
+from fsd.runtime.process import LOADING, run_stage
 from fsd.runtime.report import Result
+from fsd.settings import drawing_faults
 
 
 def generate(
@@ -32,6 +35,8 @@ def generate(
     steps, guidance: of the sampler (default: the family's).
     model: "base", a saved step such as unet-000500, or a CKPT file (default: the newest step).
     """
+    if faults := drawing_faults(steps, guidance, (seed,)):
+        raise RecipeError("these pictures cannot be made: " + "; ".join(faults), "change the settings")
     base_folder(session)  # fetched here where it is missing: the child has no tokens
     recipe = session.recipe()
     family = get_family(recipe.family)
@@ -43,6 +48,7 @@ def generate(
         "guidance": family.guidance if guidance is None else guidance,
         "model": model,
     }
+    report.say(LOADING.format("pictures"))
     made = run_stage("fsd.generate.sample", str(session.folder), "--request", json.dumps(request))
     count = len(made["images"])
     return Result(f"{count} picture{'s'[: count > 1]}\n{made['grid']}", picture=Path(made["grid"]), **made)
@@ -58,5 +64,6 @@ def score(session: Session, seeds: int = 3, dino: str = "", clip: str = "") -> R
     need_training(session)
     base_folder(session)
     request = json.dumps({"seeds": counting_up("seeds", seeds), "dino": dino, "clip": clip})
+    report.say(LOADING.format("score"))
     found = run_stage("fsd.generate.score", str(session.folder), "--request", request, handed=held())
     return Result(found.pop("table"), picture=Path(found["grid"]), **found)

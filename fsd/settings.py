@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import typing
+from collections.abc import Iterable
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from typing import Any, Literal, get_args, get_origin
@@ -95,6 +96,21 @@ def without_free(value: Any) -> dict[str, Any]:
             inner = getattr(value, item.name)
             kept[item.name] = without_free(inner) if is_dataclass(inner) else inner
     return {name: inner for name, inner in kept.items() if inner != {}}
+
+
+def outside(name: str, value: float | None, low: float, high: float) -> list[str]:
+    """A sentence for a number that is not in its range; none for one that is, or is left open."""
+    return [] if value is None or low <= value <= high else [f"{name} is {value}, not {low} to {high}"]
+
+
+MOST_STEPS = 999
+"""Of sampling; at 1000 DDIM and PNDM run off their schedule."""
+
+
+def drawing_faults(steps: int | None, guidance: float | None, seeds: Iterable[int], where: str = "") -> list[str]:
+    """A sentence for every number of an order for pictures that is out of range. where: before the names, "pictures."."""
+    found = [f"{where}seed is {seed}, not 0 to 2^63-1" for seed in seeds if not 0 <= seed < 2**63]
+    return [*found, *outside(f"{where}steps", steps, 1, MOST_STEPS), *outside(f"{where}guidance", guidance, 0, 100)]
 
 
 def one_of(name: str, value: str, *choices: str) -> str:

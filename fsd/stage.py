@@ -8,13 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fsd.data.lock import writing
+from fsd.data.names import photo_files
 from fsd.data.session import Session
 from fsd.errors import RecipeError, WeightsError
 from fsd.families import get_family
 from fsd.needs import base_folder, need_photos, need_training
-from fsd.recipe import STAGES_OF
+from fsd.recipe import STAGES_OF, Recipe
 from fsd.runtime import files, report
-from fsd.runtime.process import run_stage
+from fsd.runtime.process import LOADING, run_stage
 from fsd.runtime.report import Result
 from fsd.runtime.space import Need, need_room
 from fsd.runtime.spool.local_first import working
@@ -22,6 +23,7 @@ from fsd.runtime.spool.safe import bring, spool_of
 from fsd.runtime.spool.turn import is_stale
 from fsd.settings import one_of
 from fsd.weights import checkpoint
+from fsd.weights.model import MARK, trained_model
 from fsd.weights.set_aside import taking_turn
 from fsd.weights.sizes import ckpt_needs
 
@@ -46,10 +48,13 @@ def train_stage(
         session.save_recipe(recipe)
     if getattr(recipe, stage).steps == 0:
         return Result(f"{checkpoint.STAGES[stage]}: 0 steps, nothing to train", stage=stage, steps=0)
-    base_folder(session)  # fetched here where it is missing: the children have no tokens
+    base = base_folder(session)  # fetched here where it is missing: the children have no tokens
     if recipe.prior.images:
+        _need_room(session, recipe, stage, base)  # also for what comes after the class images
+        report.say(LOADING.format("class images"))
         run_stage("fsd.generate.sample", str(session.folder), "--class-images")
     take_turn(session)
+    report.say(LOADING.format(checkpoint.STAGES[stage]))
     try:
         bring(spool_of(session.folder))  # what an earlier machine left here, and a Drive that died meanwhile
         figures = run_stage(f"fsd.train.{stage}", str(session.folder), *(["--fork"] if fork else []))
@@ -78,6 +83,13 @@ def _time(seconds: dict[str, float]) -> str:
     return f", in {training}{beside}" if training else ""
 
 
+def _need_room(session: Session, recipe: Recipe, stage: str, base: Path) -> None:
+    from fsd.train.room import class_images_need, stage_needs
+
+    count = len(photo_files(session.instance_images))
+    need_room([class_images_need(session, recipe), *stage_needs(session, recipe, stage, base, photos=count)])
+
+
 def take_turn(session: Session) -> None:
     """Before anything is brought to Drive: set aside what this machine's disk has from before another's turn."""
     if is_stale(session.folder):
@@ -88,7 +100,6 @@ def take_turn(session: Session) -> None:
 def save_stage(session: Session, format: str, dtype: str, step: str) -> Result:
     """Write the trained model as one file into the session, and say what it is made of and how large it is."""
     from fsd.weights.ckpt import save_ckpt as save
-    from fsd.weights.model import MARK, trained_model
 
     need_training(session)
     recipe = session.recipe()

@@ -18,6 +18,7 @@ from bad_server import BadServer, bad_server, file, page, redirect, status
 from hub_stand_in import Hub, constants, hub_server
 
 from fsd import models
+from fsd.demo import demo
 from fsd.errors import DownloadError, FsdError, MachineError, RecipeError, WeightsError
 from fsd.families import FAMILIES
 from fsd.families.family import RemoteFile, Source
@@ -167,6 +168,13 @@ def test_the_tiny_base_comes_from_its_package(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setitem(sys.modules, "fsd_tiny_base", None)
     with pytest.raises(DownloadError, match="fsd_tiny_base is not installed"):
         find_base_model("tiny")
+    with pytest.raises(DownloadError) as caught:
+        demo(str(tmp_path / "sessions"))
+    assert (
+        caught.value.hint.removeprefix("in the folder of fsd: ")
+        in (Path(__file__).parents[1] / "README.md").read_text()
+    )
+    assert not (tmp_path / "sessions").exists()
 
 
 def test_a_family_tries_its_sources_in_order(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_help_lists_every_verb_in_order_with_one_line(fsd: Fsd) -> None:
         _, found, rest = rest.partition(f"    {command_line.shown(verb)}")
         assert found, verb
         assert rest.strip().splitlines()[0].strip(), verb
-    assert "Exit codes: 0 done, 1 failed, 2 wrong usage, 75 stopped and saved" in out
+    assert "Exit codes: 0 done, 1 failed, 2 wrong usage; stopped, with all saved: 130 by Ctrl-C, 143 by SIGTERM" in out
     assert list(command_line.verbs()) == VERBS
 
 
@@ -158,7 +158,7 @@ def test_every_way_to_say_the_root(fsd: Fsd, tmp_path: Path, monkeypatch: pytest
     assert [row["name"] for row in listed] == ["cup"]
 
 
-def test_stopped_is_75(fsd: Fsd, micro_session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stopped_is_130(fsd: Fsd, micro_session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     root = str(micro_session.folder.parents[2])
 
     def stopped(*words: str) -> None:
@@ -166,20 +166,20 @@ def test_stopped_is_75(fsd: Fsd, micro_session: Session, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(stage, "run_stage", stopped)
     code, out, err = fsd("train-text-encoder", "cup", "--root", root)
-    assert (code, out) == (75, "")
-    assert "everything is saved\n  What to do: run the same command to go on" in err
+    assert (code, out) == (130, "text encoder: loading PyTorch and the model\n")
+    assert err == "fsd: stopped after step 3 of 6; everything is saved; run the same command to go on\n"
     code, out, err = fsd("train-text-encoder", "cup", "--root", root, "--json")
-    assert code == 75
+    assert code == 130
     assert last_json(out)["code"] == "interrupted"
 
 
-def test_control_c_is_75(fsd: Fsd, micro_session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_control_c_is_130(fsd: Fsd, micro_session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     def pressed(*words: str) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(stage, "run_stage", pressed)
     code, out, _ = fsd("train-text-encoder", "cup", "--root", str(micro_session.folder.parents[2]), "--json")
-    assert code == 75
+    assert code == 130
     assert last_json(out)["code"] == "interrupted"
 
 

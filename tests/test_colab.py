@@ -315,6 +315,6 @@ def test_a_page_that_does_not_answer_is_not_asked_again_at_once(
 
 
 def test_importing_fsd_on_colab_asks_for_nothing() -> None:
-    code = "import sys, fsd.pipeline, fsd.__main__; sys.exit('google.colab.drive' in sys.modules)"
+    code = "import sys, fsd.pipeline, fsd.calling; sys.exit('google.colab.drive' in sys.modules)"
     path = f"{STAND_IN}:{ROOT}"
     assert subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": path, "PATH": "/usr/bin"}).returncode == 0

@@ -274,7 +274,7 @@ def test_no_class_images_without_need(micro_session: Session, monkeypatch: pytes
         ({"prompts": "a dog"}, "prompts is 'a dog', not a list of texts"),
         ({"prompts": [1]}, "not a list of texts"),
         ({"seeds": []}, "seeds is empty"),
-        ({"seeds": [-1]}, "seed -1"),
+        ({"seeds": [-1]}, "seed is -1"),
         ({"seeds": [1.5]}, "not a list of whole numbers"),
         ({"steps": 0}, "steps is 0"),
         ({"steps": 1000}, "steps is 1000, not 1 to 999"),

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from fsd import job_file, job_orders, job_reading
+from fsd import job_file, job_orders, job_reading, pictures
 from fsd.data import session as sessions
 from fsd.data.session import Session
-from fsd.errors import FsdError, RecipeError
+from fsd.errors import FsdError, MachineError, RecipeError
 from fsd.recipe import Recipe, load_recipe
+from fsd.runtime import space
 from fsd.runtime.report import Result
 
 
@@ -24,7 +27,11 @@ def job(folder: Path, **values: Any) -> Path:
 
 
 def test_a_job_is_done_and_gone_on_with(
-    tmp_path: Path, micro_model: Path, make_photos: Callable[[int], Path], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    micro_model: Path,
+    make_photos: Callable[[int], Path],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     make_photos(3)
     values = {
@@ -45,8 +52,20 @@ def test_a_job_is_done_and_gone_on_with(
     path = job(tmp_path, **values, stages=["unet", "generate"], pictures={"prompts": ["{identifier}"], "steps": 1})
     again = job_file.run(str(path))
     said = capsys.readouterr().out
-    assert "0 photos added" in said and "are done already" in said
-    assert Path(again["stages"]["generate"]["grid"]).is_file()
+    assert "0 photos added, 0 captions; 3 photos were there already" in said and "skipped" not in said
+    assert "nothing has changed since: unet\n" in said
+    grid = Path(again["stages"]["generate"]["grid"])
+
+    started: list[str] = []
+    monkeypatch.setattr(
+        pictures, "run_stage", lambda module, *_, **__: started.append(module) or {"images": [], "grid": "x"}
+    )
+    assert job_file.run(str(path))["stages"] == again["stages"]
+    assert f"nothing has changed since: unet, generate ({grid})\n" in capsys.readouterr().out
+    assert not started
+    grid.unlink()
+    job_file.run(str(path))
+    assert started == ["fsd.generate.sample"]
 
 
 @pytest.mark.parametrize(
@@ -59,6 +78,13 @@ def test_a_job_is_done_and_gone_on_with(
         ({"settings": [1]}, "settings is [1], not an object of settings"),
         ({"stages": ["unett"], "hold_out": "2"}, "hold_out is '2', not a whole number; there is no stage 'unett'"),
         ({"captions": {"mod": "keep"}}, "did you mean 'captions.mode'?"),
+        ({"stages": ["unet", "text_encoder"]}, "can only follow as text_encoder, unet"),
+        ({"stages": ["unet", "unet"]}, "the stage unet is named 2 times"),
+        ({"stages": ["text_encoder", "unet", "score"]}, "score needs photos that training never saw"),
+        ({"stages": ["unet"]}, "the stage unet needs the stage text_encoder before it"),
+        ({"stages": ["save_ckpt"]}, "the stage save_ckpt needs a trained model"),
+        ({"pictures": {"steps": -1, "seed": -2}}, "pictures.seed is -2, not 0 to 2^63-1; pictures.steps is -1, not 1"),
+        ({}, "has no photos yet, and the job names none"),
         ({"family": "sd16"}, "there is no model family 'sd16'"),
         ({"session": ""}, "names no session"),
     ],
@@ -74,15 +100,26 @@ def test_what_is_wrong_is_said_before_anything_is_done(tmp_path: Path, values: d
 
 def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
     wrong = {
-        "sesion": "x", "photos": "nowhere", "base_model": "tinny", "hold_out": -1, "stages": ["unit"],
-        "captions": {"mode": "templat"}, "ckpt": {"format": "zip"}, "pictures": {"images": 0},
-        "settings": {"unet.stepz": 3, "unet.steps": -3},
+        "photos": "nowhere", "base_model": "tinny", "hold_out": -1, "stages": ["unit"],
+        "captions": {"mode": "templat"}, "ckpt": {"format": "zip"}, "pictures": {"images": 0, "steps": "few"},
+        "settings": {"unet.stepz": 3, "unet.steps": -3, "batch_size": "big", "prior.weight": -1},
     }  # fmt: skip
-    path = job(tmp_path, **wrong)
+    path = tmp_path / "recipe.json"
+    path.write_text(json.dumps({"sesion": "x", **wrong}))
     with pytest.raises(FsdError) as caught:
         job_file.run(str(path))
-    named = ("'sesion'", "nowhere", "'tinny' (did you mean tiny?", "hold_out is -1", "'unit'", "'templat'", "'zip'")
-    for part in (*named, "pictures.images is 0", "did you mean 'unet.steps'?"):
+    named = (
+        "it names no session",
+        "'sesion'",
+        "nowhere",
+        "'tinny' (did you mean tiny?",
+        "hold_out is -1",
+        "'unit'",
+        "'templat'",
+        "'zip'",
+    )
+    settings = ("did you mean 'unet.steps'?", "unet.steps is -3", "batch_size is 'big'", "prior.weight is -1")
+    for part in (*named, "pictures.images is 0", "pictures.steps is 'few'", "did you mean 'session'?", *settings):
         assert part in caught.value.message
     assert list(tmp_path.iterdir()) == [path]
 
@@ -92,18 +129,51 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
     [
         ("tiny", {"unet": {"steps": -3}}, "unet.steps is -3"),
         ("sdxl", {}, "is not in this release"),
-        ("tiny", {"prior.images": 5}, ""),  # the session may know the class word
+        ("tiny", {"prior.images": 5}, "prior.images is set but class_word is empty"),
     ],
 )
 def test_values_are_looked_at_before_anything_is_done(
     tmp_path: Path, family: str, settings: dict[str, Any], said: str
 ) -> None:
     path = job(tmp_path, base_model=family, settings=settings)
-    if not said:
-        assert job_reading.read_job(path).settings == settings
-        return
     with pytest.raises(FsdError, match=said):
         job_reading.read_job(path)
+
+
+def test_what_the_session_knows_is_taken_from_it(micro_session: Session) -> None:
+    path = job(micro_session.folder.parents[2], root=".", settings={"prior.images": 5})
+    assert job_reading.read_job(path).settings == {"prior.images": 5}
+
+
+@pytest.mark.parametrize(
+    ("photos", "hold_out", "said"),
+    [(0, 0, "there are no photos in"), (3, 3, "there are only 3 photos"), (None, 0, "there is no file or folder")],
+)
+def test_photos_are_counted_before_anything_is_done(
+    tmp_path: Path, make_photos: Callable[[int], Path], photos: int | None, hold_out: int, said: str
+) -> None:
+    if photos is not None:
+        (make_photos(photos) / "notes.txt").write_text("no photo")
+        shutil.copy(tmp_path / "photos" / "IMG_0000.png", tmp_path / "photos" / "again.png") if photos else None
+    before = sorted(tmp_path.rglob("*"))
+    path = job(tmp_path, photos="photos", hold_out=hold_out, base_model="tiny")
+    with pytest.raises(FsdError, match=said):
+        job_file.run(str(path))
+    assert sorted(tmp_path.rglob("*")) == sorted([*before, path])
+
+
+def test_too_little_room_is_told_before_anything_is_made(
+    tmp_path: Path, micro_model: Path, make_photos: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_photos(3)
+    values = {"photos": "photos", "base_model": str(micro_model), "family": "tiny", "resolution_px": 64, "root": "."}
+    path = job(tmp_path, **values, class_word="cup", settings={"prior.images": 9})
+    monkeypatch.setattr(space.shutil, "disk_usage", lambda place: SimpleNamespace(free=1000, total=10**12))
+    with pytest.raises(MachineError, match="will be needed on the disk") as caught:
+        job_file.run(str(path))
+    for part in ("photos", "9 class images", "checkpoints of the text encoder", "checkpoints of the unet", "the CKPT"):
+        assert part in caught.value.message
+    assert sorted(place.name for place in tmp_path.iterdir()) == ["photos", "recipe.json"]
 
 
 def test_a_sessions_own_recipe_goes_on_with_the_session(
@@ -136,7 +206,8 @@ def test_a_job_that_was_edited_in_the_middle(micro_session: Session, monkeypatch
     monkeypatch.setattr(job_file.pipeline, "train_unet", train)
     monkeypatch.setattr(job_file.pipeline, "caption_photos", lambda *_: Result("captions"))
     before, root = micro_session.recipe(), micro_session.folder.parents[2]
-    values = {"session": micro_session.name, "root": ".", "settings": {"unet.steps": 9}, "stages": ["unet"]}
+    settings = {"unet.steps": 9, "text_encoder.steps": 0}
+    values = {"session": micro_session.name, "root": ".", "settings": settings, "stages": ["unet"]}
     with pytest.raises(FsdError, match=r"unet\.steps was 8") as caught:
         job_file.run(str(job(root, **values)))
     assert 'write "fork": true into the job' in caught.value.hint

@@ -23,8 +23,9 @@ from fsd.generate.models import open_model
 from fsd.recipe import Recipe
 from fsd.train import loop, lora, text_encoder, unet
 from fsd.train.batch import Batches
-from fsd.train.network import backbone_part, network_of
+from fsd.train.network import network_of
 from fsd.train.prepare import run_stage
+from fsd.weights.backbone import backbone_part
 from fsd.weights.lora_file import convert_lora
 from fsd.weights.lora_stage import LORA_FILE
 

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 CHILD = """
 import os, signal, sys, time
 from fsd.errors import Interrupted, RecipeError
-from fsd.runtime.process import stage_main
+from fsd.runtime.child import stage_main
 
 class OutOfMemoryError(RuntimeError): pass
 

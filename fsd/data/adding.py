@@ -41,7 +41,9 @@ class AddReport:
         """The report as lines for a person."""
         lines = [f"{len(self.added)} photos added, {len(self.captions)} captions"]
         lines += [f"held out for the score: {', '.join(self.held_out)}"] if self.held_out else []
-        lines += [f"skipped {name}: {reason}" for name, reason in self.skipped]
+        known = [name for name, reason in self.skipped if reason == _same_as(name)]
+        lines[0] += f"; {len(known)} photos were there already" if known else ""
+        lines += [f"skipped {name}: {reason}" for name, reason in self.skipped if name not in known]
         return "\n".join([*lines, *(f"note: {warning}" for warning in self.warnings)])
 
 
@@ -86,7 +88,7 @@ class Adding:
         content = entry.read()
         if same := self._same_bytes(content):
             self._caption(same, caption)
-            raise SessionError(f"the same bytes are there already, as {same}")
+            raise SessionError(_same_as(same))
         photo, kind, _ = decode(content, entry.name)
         name = self._free_name(entry.name, kind)
         path = self.stage / name
@@ -160,6 +162,10 @@ class Adding:
         moved(moves)
         self.report.captions.extend(self.texts)
         self.report.held_out.extend(held_out)
+
+
+def _same_as(name: str) -> str:
+    return f"the same bytes are there already, as {name}"
 
 
 def _fault(entry: Entry) -> str:

@@ -9,7 +9,7 @@ from typing import Self
 from fsd.errors import RecipeError
 from fsd.families.family import ModelFamily
 from fsd.generate.images import Sampling
-from fsd.settings import build, type_faults
+from fsd.settings import build, drawing_faults, type_faults
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,7 @@ class Request:
         return request
 
     def _value_faults(self) -> list[str]:
-        found = [f"seed {seed} is not 0 to 2^63-1" for seed in self.seeds if not 0 <= seed < 2**63]
-        if not self.seeds:
-            found.append("seeds is empty")
-        if self.steps is not None and not 1 <= self.steps <= 999:  # at 1000 DDIM and PNDM run off their schedule
-            found.append(f"steps is {self.steps}, not 1 to 999")
-        if self.guidance is not None and not 0 <= self.guidance <= 100:
-            found.append(f"guidance is {self.guidance}, not 0 to 100")
-        return found
+        return drawing_faults(self.steps, self.guidance, self.seeds) + ([] if self.seeds else ["seeds is empty"])
 
     def sampling(self, family: ModelFamily, size_px: int) -> Sampling:
         """How to make square pictures: as asked, else as the family likes it."""

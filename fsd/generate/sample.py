@@ -24,8 +24,8 @@ from fsd.generate.class_images import make_class_images
 from fsd.generate.images import Order, Sampling
 from fsd.generate.models import Model, open_model
 from fsd.generate.request import PictureRequest
+from fsd.runtime.child import stage_main
 from fsd.runtime.files import make_folder
-from fsd.runtime.process import stage_main
 from fsd.runtime.space import need_room, pictures_need
 
 

@@ -26,7 +26,7 @@ from fsd.generate.request import Request
 from fsd.generate.scorers import Scorer, choose_scorer
 from fsd.recipe import Recipe
 from fsd.runtime import report
-from fsd.runtime.process import stage_main
+from fsd.runtime.child import stage_main
 
 _SHOWN = 6
 

@@ -13,6 +13,7 @@ from PIL.Image import Image
 
 from fsd.errors import DownloadError, MachineError
 from fsd.families.family import ModelFamily
+from fsd.weights.base_model import INSTALL_WHEEL
 
 Vectors = NDArray[np.float32]
 """(N, D): one row a picture, of length 1, so that a dot product is the cosine."""
@@ -48,8 +49,8 @@ class JudgeScorer:
             concepts = importlib.import_module(package).concepts()
             self._judge = importlib.import_module(f"{package}.judge").load_judge()
         except (ImportError, AttributeError, OSError) as fault:
-            hint = f"install the wheel wheels/{package}-*.whl again (the demo and test extras do)"
-            raise MachineError(f"the judge in the package {package} cannot be loaded: {fault}", hint) from fault
+            told = f"the judge in the package {package} cannot be loaded: {fault}"
+            raise MachineError(told, INSTALL_WHEEL) from fault
         self.name = f"{package} judge"
         named = [(f"{concept['article']} {concept['name']}".strip(), concept["name"]) for concept in concepts]
         self._concept = dict(named)

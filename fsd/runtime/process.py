@@ -10,21 +10,20 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TextIO
+from typing import Any
 
-from fsd.errors import FsdError, Interrupted, MachineError, from_json, missing_package
-from fsd.runtime import report, secrets
-from fsd.runtime.handover import handed_over, take
+from fsd.errors import Interrupted, MachineError, from_json
+from fsd.runtime import report, secrets, stopping
+from fsd.runtime.child import REPLY_PATH
+from fsd.runtime.handover import handed_over
 from fsd.runtime.packages import overlay
 
-_REPLY_PATH = "FSD_REPLY_PATH"
-"""Names the file in which a child leaves its result or its error for `run_stage`."""
+LOADING = "{}: loading PyTorch and the model"
+"""What is said before `run_stage`, for until the child has loaded them nothing else is."""
 _TAIL_LINES = 15
 _LINE_ENDS = re.compile(rb"(\r\n|\n|\r(?!$))")
 _CHILD_ENVIRONMENT = {
@@ -65,14 +64,56 @@ def run_stage(module: str, *arguments: str, handed: Mapping[str, str] = MappingP
     """Run `python -m MODULE ARGUMENTS` to its end, passing its output on; return what it gave to `stage_main`.
 
     handed: the secrets that it needs, as `handover.held` gives them.
-    Ctrl-C and SIGTERM are passed on, and the child is given the time to save. Raises the FsdError that the child
-    raised, or MachineError with its last lines if it died of something else.
+    Ctrl-C and SIGTERM are passed on, and the child is given the time to save; Interrupted then, also where it was done
+    already. Raises the FsdError that the child raised, or MachineError with its last lines if it died of something else.
     """
     with tempfile.TemporaryDirectory() as folder:
         reply_path = Path(folder) / "reply.json"
-        with handed_over(child_environment() | {_REPLY_PATH: str(reply_path)}, handed) as given:
+        with _PassingOn() as signals:
+            with handed_over(child_environment() | {REPLY_PATH: str(reply_path)}, handed) as given:
+                child = signals.start(python_module("fsd.runtime.child", module, *arguments), given)
+            tail = _pass_on_output(child)
+            status = child.wait()
+        reply = json.loads(reply_path.read_text(encoding="utf-8")) if reply_path.exists() else {}
+    if "error" in reply:
+        raise from_json(reply["error"])
+    if signals.passed_on:
+        raise Interrupted("stopped", "run the same command to go on")
+    if status != 0 or "result" not in reply:
+        raise _death(module, status, tail)
+    return reply["result"]
+
+
+class _PassingOn:
+    """While inside, Ctrl-C and SIGTERM go to the child instead of ending this process; a handler that notes them is told.
+
+    They do from before the child is there: what comes earlier it gets when it begins. passed_on: the signals.
+    """
+
+    def __init__(self) -> None:
+        self.passed_on: list[int] = []
+        self._child: subprocess.Popen[bytes] | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> _PassingOn:
+        with stopping.held_back():
+            for number in stopping.heeded():
+                self._before[number] = signal.signal(number, self._pass_on)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with stopping.held_back():
+            for number, handler in self._before.items():
+                signal.signal(number, handler)
+            if self._child and self._child.poll() is None:
+                self._child.kill()
+                self._child.wait()
+
+    def start(self, command: list[str], given: dict[str, Any]) -> subprocess.Popen[bytes]:
+        """The child, started in a session of its own, with its output in one pipe. given: more for Popen."""
+        with stopping.held_back():
             child = subprocess.Popen(
-                python_module(module, *arguments),
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -80,110 +121,18 @@ def run_stage(module: str, *arguments: str, handed: Mapping[str, str] = MappingP
                 preexec_fn=STOP_WITH_PARENT,
                 **given,
             )
-        with _passing_on_signals(child) as passed_on:
-            tail = _pass_on_output(child)
-            status = child.wait()
-        reply = json.loads(reply_path.read_text(encoding="utf-8")) if reply_path.exists() else {}
-    if "error" in reply:
-        raise from_json(reply["error"])
-    if passed_on and "result" not in reply:
-        raise Interrupted("stopped", "run the same command to go on")
-    if status != 0 or "result" not in reply:
-        raise _death(module, status, tail)
-    return reply["result"]
-
-
-def stage_main(work: Callable[[list[str]], dict[str, Any]]) -> None:
-    """Run `work(argv)` as a child's main function: its result or its FsdError goes to `run_stage`, or is printed."""
-    take()
-    sys.stdout, sys.stderr = _Forgiving(sys.stdout), _Forgiving(sys.stderr)
-    try:
-        result = work(sys.argv[1:])
-    except KeyboardInterrupt:
-        sys.exit(75)
-    except Exception as error:
-        fault = _known(error)
-        if not isinstance(fault, FsdError):
-            raise
-        _reply("error", fault.to_json())
-        sys.exit(75 if isinstance(fault, Interrupted) else 1)
-    _reply("result", result)
-
-
-def _reply(kind: str, value: dict[str, Any]) -> None:
-    text = json.dumps({kind: value})
-    if int(
-        os.environ.get("RANK", "0")
-    ):  # of several processes on one stage the first speaks, the others of their errors
-        print(text if kind == "error" else "", end="", file=sys.stderr, flush=True)
-        return
-    if path := os.environ.get(_REPLY_PATH):
-        Path(path).write_text(text, encoding="utf-8")
-    else:
-        print(text, flush=True)
-
-
-class _Forgiving:
-    """A text stream that is silent once nobody reads it: when the parent has died there is still work to save."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> int:
-        with suppress(BrokenPipeError):
-            self._stream.write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        with suppress(BrokenPipeError):
-            self._stream.flush()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-
-def _known(error: Exception) -> Exception:
-    """The error in our words where it is one that users can act on."""
-    first_line = str(error).partition("\n")[0]
-    if type(error).__name__ == "OutOfMemoryError":
-        settings = "gradient_checkpointing=true, optimizer=adamw8bit, a smaller batch_size or resolution_px"
-        return MachineError(f"the GPU's memory is full: {first_line}", f"change a setting and run again: {settings}")
-    if "deterministic implementation" in first_line:
-        hint = "set repeatable=false: the run may then differ in its last bits when it is done again"
-        return MachineError(f"this GPU cannot repeat a run exactly: {first_line}", hint)
-    if isinstance(error, ModuleNotFoundError):
-        return missing_package(error)
-    return error
-
-
-@contextmanager
-def _passing_on_signals(child: subprocess.Popen[bytes]) -> Iterator[list[int]]:
-    """While inside, Ctrl-C and SIGTERM go to the child instead of ending this process; a handler of ours is told too.
-
-    Yields the signals that were passed on.
-    """
-    passed_on: list[int] = []
-    before: dict[int, Any] = {}
-    if threading.current_thread() is threading.main_thread():  # only there are signals ours to handle
-        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def pass_on(number: int, frame: Any) -> None:
-        if child.poll() is None:
-            passed_on.append(number)
+        self._child = child
+        for number in self.passed_on[:1]:
             os.killpg(child.pid, number)
-        if callable(before[number]) and before[number] is not signal.default_int_handler:
-            before[number](number, frame)
+        return child
 
-    try:
-        for number in before:
-            signal.signal(number, pass_on)
-        yield passed_on
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        if child.poll() is None:
-            child.kill()
-            child.wait()
+    def _pass_on(self, number: int, frame: Any) -> None:
+        self.passed_on.append(number)
+        stopping.note(number)
+        if self._child and self._child.poll() is None:
+            os.killpg(self._child.pid, number)
+        if stopping.passes_on(self._before[number]):
+            self._before[number](number, frame)
 
 
 def _pass_on_output(child: subprocess.Popen[bytes]) -> list[str]:

@@ -13,9 +13,8 @@ from peft.utils import get_peft_model_state_dict
 from safetensors.torch import load_file
 from torch import nn
 
-from fsd.families import get_family
 from fsd.recipe import Recipe
-from fsd.weights.lora_stage import LORA_FILE
+from fsd.weights.lora_stage import LORA_FILE, targets_of
 
 
 def add_adapter(module: Any, part: str, recipe: Recipe, seed: int = 0) -> None:
@@ -55,10 +54,3 @@ def load_adapters(modules: dict[str, Any], file: Path) -> None:
     for part, module in modules.items():
         mine = {key.removeprefix(f"{part}."): value for key, value in saved.items() if key.startswith(f"{part}.")}
         set_peft_model_state_dict(module, mine, adapter_name="default")
-
-
-def targets_of(part: str, recipe: Recipe) -> tuple[str, ...]:
-    """The layers of a part that the LoRA changes, by the ends of their names; none in text encoders that take none."""
-    family = get_family(recipe.family)
-    encoder = next((one for one in family.text_encoders if one.part == part), None)
-    return encoder.lora_targets if encoder else recipe.lora.targets or family.lora_targets

@@ -7,17 +7,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fsd.runtime.process import stage_main
+from fsd.runtime.child import stage_main
 from fsd.train import loop
-from fsd.train.adapter import add_adapter, load_adapters, targets_of, write_adapters
+from fsd.train.adapter import add_adapter, load_adapters, write_adapters
 from fsd.train.batch import Batch
 from fsd.train.device import compute_dtype, load_backbone
 from fsd.train.loss import dreambooth_loss
-from fsd.train.network import backbone_part, network_of, rows, text_pipeline
+from fsd.train.network import network_of, rows, text_pipeline
 from fsd.train.prepare import Prepared, run_stage
-from fsd.train.prompts import load_text_encoder, text_parts
+from fsd.train.prompts import load_text_encoder
 from fsd.train.together import prepared as prepared_network
-from fsd.weights.lora_stage import LORA_FILE
+from fsd.weights.backbone import backbone_part, text_parts
+from fsd.weights.lora_stage import LORA_FILE, targets_of
 
 
 def build(prepared: Prepared) -> loop.Stage:

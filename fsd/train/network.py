@@ -7,7 +7,6 @@ only the text encoders are loaded.
 from __future__ import annotations
 
 import importlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fsd.families.family import TextEncoder
+from fsd.weights.backbone import kind_of_model, model_index
 
-BACKBONES = ("unet", "transformer")
 LATENT_FACTOR = 8
 """Pixels a latent, of the VAEs of all families."""
 
@@ -30,36 +28,21 @@ Conditioning = dict[str, Tensor]
 class Network:
     """A kind of backbone. encode: (pipeline, prompts) to what it reads of them.
 
-    reads: (the backbone's configuration, the family's text encoders) to the shape of each of these tensors, without rows.
     predict: (backbone, noisy latents (B, C, H, W), timesteps (B,), conditioning of B rows) to its answer of that shape.
     """
 
     encode: Callable[[Any, list[str]], Conditioning]
-    reads: Callable[[Any, Sequence[TextEncoder]], dict[str, tuple[int, ...]]]
     predict: Callable[[Any, Tensor, Tensor, Conditioning], Tensor]
-
-
-def backbone_part(model: Path) -> str:
-    """The folder of a model's backbone: "unet" or "transformer"."""
-    index = _index(model)
-    return next(part for part in BACKBONES if part in index)
 
 
 def network_of(model: Path) -> Network:
     """The kind of a Diffusers folder's backbone."""
-    part = backbone_part(model)
-    return kind_of(_index(model), json.loads((model / part / "config.json").read_text(encoding="utf-8")))
-
-
-def kind_of(index: dict[str, Any], config: dict[str, Any]) -> Network:
-    """The kind of backbone, from a model_index.json and the backbone's configuration."""
-    kind = next(index[part][1] for part in BACKBONES if part in index)
-    return _NETWORKS[f"{kind}:{config['addition_embed_type']}" if config.get("addition_embed_type") else kind]
+    return NETWORKS[kind_of_model(model)]
 
 
 def text_pipeline(model: Path, encoders: dict[str, Any]) -> Any:
     """The model's Diffusers pipeline with these text encoders and the tokenizers, and nothing else in memory."""
-    index = _index(model)
+    index = model_index(model)
     kind = getattr(importlib.import_module("diffusers"), index["_class_name"])
     left_out = {part: None for part, of in index.items() if isinstance(of, list) and not part.startswith("tokenizer")}
     options = {"requires_safety_checker": False} if "safety_checker" in index else {}
@@ -71,33 +54,9 @@ def rows(conditioning: Conditioning, chosen: Sequence[int]) -> Conditioning:
     return {name: tensor[list(chosen)] for name, tensor in conditioning.items()}
 
 
-def _index(model: Path) -> dict[str, Any]:
-    return json.loads((model / "model_index.json").read_text(encoding="utf-8"))
-
-
 def _encode_alone(pipeline: Any, prompts: list[str]) -> Conditioning:
     states, _ = pipeline.encode_prompt(prompts, pipeline.device, 1, False)
     return {"states": states}
-
-
-def _reads_unet(config: Any, encoders: Sequence[TextEncoder]) -> dict[str, tuple[int, ...]]:
-    return {"states": (encoders[0].tokens, config["cross_attention_dim"])}
-
-
-def _reads_sdxl(config: Any, encoders: Sequence[TextEncoder]) -> dict[str, tuple[int, ...]]:
-    pooled = config["projection_class_embeddings_input_dim"] - 6 * config["addition_time_embed_dim"]
-    return _reads_unet(config, encoders) | {"pooled": (pooled,)}
-
-
-def _reads_sd3(config: Any, encoders: Sequence[TextEncoder]) -> dict[str, tuple[int, ...]]:
-    """The words of the first two encoders stand on top of each other, and T5's behind them."""
-    tokens = encoders[0].tokens + encoders[-1].tokens
-    return {"states": (tokens, config["joint_attention_dim"]), "pooled": (config["pooled_projection_dim"],)}
-
-
-def _reads_flux(config: Any, encoders: Sequence[TextEncoder]) -> dict[str, tuple[int, ...]]:
-    tokens = encoders[-1].tokens
-    return {"states": (tokens, config["joint_attention_dim"]), "pooled": (config["pooled_projection_dim"],)}
 
 
 def _encode_pooled(pipeline: Any, prompts: list[str]) -> Conditioning:
@@ -150,9 +109,9 @@ def _predict_flux(transformer: Any, noisy: Tensor, timesteps: Tensor, given: Con
     return apart.reshape(noisy.shape)
 
 
-_NETWORKS = {
-    "UNet2DConditionModel": Network(_encode_alone, _reads_unet, _predict_sd),
-    "UNet2DConditionModel:text_time": Network(_encode_pooled, _reads_sdxl, _predict_sdxl),
-    "SD3Transformer2DModel": Network(_encode_pooled, _reads_sd3, _predict_sd3),
-    "FluxTransformer2DModel": Network(_encode_flux, _reads_flux, _predict_flux),
+NETWORKS = {
+    "UNet2DConditionModel": Network(_encode_alone, _predict_sd),
+    "UNet2DConditionModel:text_time": Network(_encode_pooled, _predict_sdxl),
+    "SD3Transformer2DModel": Network(_encode_pooled, _predict_sd3),
+    "FluxTransformer2DModel": Network(_encode_flux, _predict_flux),
 }

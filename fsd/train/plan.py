@@ -18,10 +18,11 @@ from fsd.families import get_family
 from fsd.families.configs import family_config
 from fsd.families.family import ModelFamily
 from fsd.recipe import Recipe
-from fsd.runtime.process import stage_main
+from fsd.runtime.child import stage_main
 from fsd.train.adapter import add_adapter
 from fsd.train.meter import Meter, gpu_attention
-from fsd.train.network import LATENT_FACTOR, kind_of
+from fsd.train.network import LATENT_FACTOR, NETWORKS
+from fsd.weights.backbone import backbone_kind, prompt_shapes
 from fsd.weights.sizes import OPTIMIZER_BYTES
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -133,13 +134,13 @@ def _step(family: ModelFamily, backbone: Any, recipe: Recipe, dtype: torch.dtype
     ]
     rows = recipe.batch_size * (2 if recipe.prior.images else 1)
     side = recipe.resolution_px // LATENT_FACTOR
-    network = kind_of(family_config(family.name, "model_index"), family_config(family.name, family.backbone))
+    kind = backbone_kind(family_config(family.name, "model_index"), family_config(family.name, family.backbone))
     given = {name: torch.empty(rows, *shape, device="meta", dtype=dtype).requires_grad_(inputs_learn)
-             for name, shape in network.reads(backbone.config, family.text_encoders).items()}  # fmt: skip
+             for name, shape in prompt_shapes(kind, backbone.config, family.text_encoders).items()}  # fmt: skip
     with gpu_attention(), Meter() as meter:
         noisy = torch.empty(rows, family.latent_channels, side, side, device="meta", dtype=dtype)
         timesteps = torch.empty(rows, device="meta")
-        network.predict(backbone, noisy, timesteps, given).float().square().mean().backward()
+        NETWORKS[kind].predict(backbone, noisy, timesteps, given).float().square().mean().backward()
     for hook in hooks:
         hook.remove()
     return meter.peak

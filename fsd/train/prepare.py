@@ -11,9 +11,10 @@ from accelerate import Accelerator
 from fsd.data.dataset import TrainingPhoto, class_photos, held_out_photos, training_photos
 from fsd.data.lock import need_turn
 from fsd.data.session import Session, open_session_folder
-from fsd.errors import FsdError
+from fsd.errors import FsdError, Interrupted
 from fsd.recipe import Recipe
 from fsd.runtime import files, process, report
+from fsd.runtime.space import need_room
 from fsd.runtime.spool.local_first import brought, working
 from fsd.runtime.spool.spool import Spool
 from fsd.train import loop
@@ -24,7 +25,7 @@ from fsd.train.material import encoded, material_of
 from fsd.train.metrics import Metrics, draw_loss
 from fsd.train.network import Conditioning
 from fsd.train.prompts import encode_prompts
-from fsd.train.room import need_stage_room
+from fsd.train.room import stage_needs
 from fsd.train.together import processes, writer
 from fsd.weights.base_folder import base_fingerprint
 from fsd.weights.base_model import find_base_model
@@ -130,8 +131,8 @@ def _prepare(origin: Origin, stage: str, spool: Spool | None) -> Prepared:
     accelerator = make_accelerator(recipe)
     material = material_of(recipe, origin.photos, origin.priors, origin.checks)
     if spool:
-        sizes_px = [view.size_px for views in material.views for view in views]
-        need_stage_room(session, recipe, stage, origin.base, origin.parts, sizes_px, len(material.prompts))
+        views = sum(len(each) for each in material.views)
+        need_room(stage_needs(session, recipe, stage, origin.base, views, len(material.prompts)))
         files.make_folder(session.logs)
     with accelerator.main_process_first():  # who comes later finds all in the cache
         batches, validation = encoded(material, stage, recipe, origin.parts, session.cache, accelerator)
@@ -155,6 +156,8 @@ def _prepare(origin: Origin, stage: str, spool: Spool | None) -> Prepared:
         spool.add("logs/loss.png")
         try:
             process.run_stage("fsd.generate.sample", str(session.folder), "--training-samples", checkpoint)
+        except Interrupted:
+            raise
         except FsdError as fault:
             report.say(f"no samples of {checkpoint}, training goes on: {fault}")
 

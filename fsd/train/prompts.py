@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,19 +12,14 @@ from torch import nn
 
 from fsd.train.cache import cached, weights_key
 from fsd.train.network import Conditioning, network_of, text_pipeline
-
-
-def text_parts(model: Path) -> list[str]:
-    """The folders of a model's text encoders, in their order."""
-    index = json.loads((model / "model_index.json").read_text(encoding="utf-8"))
-    return sorted(part for part, kind in index.items() if part.startswith("text_encoder") and kind[0])
+from fsd.weights.backbone import model_index, text_parts
 
 
 def load_text_encoder(
     model: Path, part: str, folder: Path, device: torch.device, dtype: torch.dtype = torch.float32
 ) -> nn.Module:
     """A text encoder from its folder, of the class that the model names, with the attention that is fast on the device."""
-    library, name = json.loads((model / "model_index.json").read_text(encoding="utf-8"))[part]
+    library, name = model_index(model)[part]
     attention = {"attn_implementation": "eager"} if device.type == "cpu" else {}
     kind = getattr(importlib.import_module(library), name)
     return kind.from_pretrained(folder, dtype=dtype, **attention).to(device)

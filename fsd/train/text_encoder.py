@@ -6,15 +6,16 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from fsd.runtime.process import stage_main
+from fsd.runtime.child import stage_main
 from fsd.train import loop
 from fsd.train.batch import Batch
 from fsd.train.device import freeze, load_backbone
 from fsd.train.loss import dreambooth_loss
 from fsd.train.network import network_of, text_pipeline
 from fsd.train.prepare import Prepared, run_stage
-from fsd.train.prompts import load_text_encoder, text_parts
+from fsd.train.prompts import load_text_encoder
 from fsd.train.together import prepared as prepared_network
+from fsd.weights.backbone import text_parts
 
 
 def build(prepared: Prepared) -> loop.Stage:

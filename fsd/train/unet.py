@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from fsd.runtime.process import stage_main
+from fsd.runtime.child import stage_main
 from fsd.train import loop
 from fsd.train.batch import Batch
 from fsd.train.device import load_backbone

@@ -20,6 +20,8 @@ from fsd.weights.parts import read_json
 
 REPOSITORY = re.compile(r"(?P<name>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(@(?P<revision>[\w./-]+))?")
 FILES = (".safetensors", ".ckpt")
+INSTALL_WHEEL = 'in the folder of fsd: pip install -q -c wheels/locks/cpu.txt --find-links wheels ".[demo]"'
+"""What to do without a base model that is a wheel of this project, which the machine's setup does not install."""
 
 
 def find_base_model(spec: str, family: str = "") -> Path:
@@ -90,8 +92,7 @@ def _package_folder(package: str) -> Path:
     try:
         return Path(importlib.import_module(package).model_folder())
     except ImportError:
-        hint = f"install the wheel wheels/{package}-*.whl (the demo and test extras do)"
-        raise DownloadError(f"the package {package} is not installed", hint) from None
+        raise DownloadError(f"the package {package} is not installed", INSTALL_WHEEL) from None
 
 
 def _from_link(spec: str, family: str) -> Path:

@@ -48,8 +48,13 @@ class Checkpoint:
     @property
     def weights_sha256(self) -> dict[str, str]:
         """The SHA-256 of each file but the optimizer's state, as its list says."""
-        listed = json.loads((self.folder / MANIFEST).read_text(encoding="utf-8"))["files"]
-        return {name: listed[name]["sha256"] for name in sorted(listed) if name != OPTIMIZER}
+        return weights_sha256(self.folder)
+
+
+def weights_sha256(folder: Path) -> dict[str, str]:
+    """The SHA-256 of each file of a checkpoint but the optimizer's state, as its list says."""
+    listed = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+    return {name: listed[name]["sha256"] for name in sorted(listed) if name != OPTIMIZER}
 
 
 def checkpoint_name(stage: str, step: int) -> str:

@@ -24,9 +24,9 @@ _WEIGHT_BYTES = 4
 def checkpoint_bytes(numbers: int, optimizer: str, average: bool = False) -> int:
     """The size of a checkpoint of so many trained numbers with its optimizer state, in bytes.
 
-    optimizer: as in the recipe once "auto" is settled. average: whether a moving average of the weights is kept too.
+    optimizer: as in the recipe; "auto" counts as AdamW. average: whether a moving average of the weights is kept too.
     """
-    return numbers * (_WEIGHT_BYTES * (2 if average else 1) + OPTIMIZER_BYTES[optimizer])
+    return numbers * (_WEIGHT_BYTES * (2 if average else 1) + OPTIMIZER_BYTES.get(optimizer, OPTIMIZER_BYTES["adamw"]))
 
 
 def ckpt_needs(session: Path, parts: Mapping[str, Path], layout: str, dtype: str) -> list[Need]:
