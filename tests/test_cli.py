@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 VERBS = [
     "setup", "open-session", "choose-base-model", "add-photos", "caption-photos", "train-text-encoder", "train-unet",
     "save-ckpt", "generate", "score", "demo", "run", "change-settings", "crop-photo", "plot-loss", "show-session",
-    "list-sessions", "remove-session", "sync", "clean-session", "free-drive-space",
+    "list-sessions", "remove-session", "sync", "clean-session",
     "doctor", "export-session", "import-session", "publish",
     "families", "base-model", "convert", "inspect",
     "webui-install", "webui-launch", "controlnet-list", "controlnet-add",
@@ -217,7 +217,7 @@ def test_the_main_line_by_the_command_line(fsd: Fsd, micro_model: Path, make_pho
     assert last_json(fsd("export-session", "cup", "cup.zip", "--json")[1])["path"].endswith("cup.zip")
     assert fsd("remove-session", "cup")[0] == 0
     assert last_json(fsd("import-session", "cup.zip", "--json")[1])["photos"] == 2
-    assert last_json(fsd("free-drive-space", "cup", "--json")[1]) == {"freed_bytes": 0}
+    assert last_json(fsd("clean-session", "cup", "all", "--json")[1]) == {"freed_bytes": 0, "removable": []}
 
 
 # --- bad input -------------------------------------------------------------------------------------------------------

@@ -53,7 +53,12 @@ def test_photos_become_a_ckpt_and_pictures(session: Session, make_photos: Callab
         assert verb(session)
     assert sha256(Path(saved["ckpt"])) == saved["sha256"]
     assert pipeline.add_photos(session, str(make_photos(6)))["added"] == []
-    freed = upkeep.free_drive_space(session)
+    listed = upkeep.clean_session(session)
+    assert {row["kind"] for row in listed["removable"]} >= {"cache"} and listed["freed_bytes"] == 0
+    assert "latents, made again by the next training" in listed.text
+    freed = upkeep.clean_session(session, "all")
+    assert upkeep.clean_session(session, "all").text == "nothing to free"
+    assert upkeep.clean_session(session).text == "nothing can go"
     assert freed["freed_bytes"] > 0
     assert sorted(folder.name for folder in session.checkpoints.iterdir()) == ["text_encoder-000002", "unet-000004"]
     json.dumps([added, first, second, saved, made, freed])

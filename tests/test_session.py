@@ -25,7 +25,7 @@ from fsd.data.session import Session, create, describe, list_sessions, open_sess
 from fsd.errors import MachineError, RecipeError, SessionError
 from fsd.recipe import Recipe
 from fsd.runtime.lock_record import LOCK_NAME, holder, read
-from fsd.upkeep import free_drive_space
+from fsd.upkeep import clean_session
 
 
 def picture(path: Path, colour: str = "red", size: tuple[int, int] = (96, 64)) -> Path:
@@ -279,7 +279,7 @@ def test_what_interrupted_work_left_is_cleared(session: Session) -> None:
         folder.mkdir()
         (folder / "a.jpg").write_bytes(b"half")
     aged(old, 2 * 24 * 60 * 60)
-    assert free_drive_space(session)["freed_bytes"] == 8
+    assert clean_session(session, "all")["freed_bytes"] == 8
     assert [folder.exists() for folder in (inside, old, young, mine)] == [False, False, True, True]
 
 
