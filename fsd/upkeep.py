@@ -12,7 +12,7 @@ from fsd.data.session import Session
 from fsd.errors import RecipeError
 from fsd.give_back import give_back
 from fsd.needs import need_training, root_folder
-from fsd.runtime import files, report
+from fsd.runtime import drive, files, report
 from fsd.runtime.report import Result
 from fsd.runtime.spool import safe
 from fsd.settings import one_of
@@ -71,9 +71,12 @@ def list_sessions(root: str = "") -> Result:
 
     root: as for open-session.
     """
-    found = [sessions.describe(session) for session in sessions.list_sessions(root_folder(root))]
+    folder = root_folder(root)
+    sessions.check_root(folder, to_read=True)
+    found = [sessions.describe(session) for session in sessions.list_sessions(folder)]
     rows = [[row["name"], row["state"], str(row["photos"]), row["next"]] for row in found]
-    return Result(report.table(rows, ["session", "state", "photos", "next"]), sessions=found)
+    none = f"there is no session in {sessions.sessions_folder(folder)} yet"
+    return Result(report.table(rows, ["session", "state", "photos", "next"]) if rows else none, sessions=found)
 
 
 def remove_session(session: Session) -> Result:
@@ -116,7 +119,8 @@ def clean_session(session: Session, *what: str) -> Result:
     left = [row for row in rows if row.kind not in kinds]
     text = removable.as_table(left) if left else "nothing can go"
     if kinds:
-        text = f"{report.human_bytes(freed)} freed; empty Drive's bin too, it counts" if freed else "nothing to free"
+        bins = "; empty Drive's bin too, it counts" if drive.on_drive(session.folder) else ""
+        text = f"{report.human_bytes(freed)} freed{bins}" if freed else "nothing to free"
     return Result(text, freed_bytes=freed, removable=[row.to_json() for row in left])
 
 

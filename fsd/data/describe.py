@@ -22,7 +22,7 @@ STAGES = ("text_encoder", "unet")
 
 
 def describe(session: Session) -> dict[str, Any]:
-    """Counts, sizes in bytes, checkpoints a stage, the recipe's steps, the state in words and the verb to run next.
+    """Counts, sizes in bytes, steps and checkpoints a stage, the state in words and the verb to run next.
 
     A session whose record or recipe cannot be read is described too: its state says why, `next` what to do about it.
     """
@@ -43,7 +43,8 @@ def describe(session: Session) -> dict[str, Any]:
         "held_out": len(photo_files(session.held_out_images)),
         "captions": len(_captioned(session)),
         "class_images": len(photo_files(session.class_images)) + len(photo_files(session.concept_images)),
-        "steps": {stage: getattr(recipe, stage).steps for stage in STAGES},
+        "steps_done": {stage: max((c["step"] for c in checkpoints[stage]), default=0) for stage in STAGES},
+        "steps_planned": {stage: getattr(recipe, stage).steps for stage in STAGES},
         "checkpoints": checkpoints,
         "ckpt": [path.name for path in session.ckpt_files()],
         "bytes": folder_bytes(session),
@@ -62,8 +63,7 @@ def in_lines(facts: dict[str, Any]) -> str:
     lines += [f"{words}: {facts[name]}" for name, words in counts.items() if facts[name] or name == "photos"]
     lines += [f"base model: {facts['base_model']} ({facts['family']})"] if facts["base_model"] else []
     for stage, words in (("text_encoder", "text encoder"), ("unet", "UNet")):
-        reached = max((checkpoint["step"] for checkpoint in facts["checkpoints"][stage]), default=0)
-        lines.append(f"{words}: {reached} of {facts['steps'][stage]} steps")
+        lines.append(f"{words}: {facts['steps_done'][stage]} of {facts['steps_planned'][stage]} steps")
     lines += [f"CKPT: {', '.join(facts['ckpt'])}"] if facts["ckpt"] else []
     writer = facts["writer"]
     lines += [f"being written by process {writer.get('pid')} on {writer.get('host')}"] if writer else []
@@ -105,7 +105,7 @@ def _record(folder: Path) -> dict[str, Any] | None:
 
 def _state(session: Session, recipe: Recipe, facts: dict[str, Any], prompts: str) -> tuple[str, str]:
     """(state in words, next verb): the first thing in the pipeline's order that is not done yet."""
-    reached = {stage: max((c["step"] for c in facts["checkpoints"][stage]), default=0) for stage in STAGES}
+    reached = facts["steps_done"]
     done = {stage: _is_done(facts["checkpoints"][stage], getattr(recipe, stage).steps) for stage in STAGES}
     if facts["ckpt"] and not any(facts["checkpoints"].values()):
         return "CKPT saved", "generate" if facts["base_model"] else "choose-base-model"
