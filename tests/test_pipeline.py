@@ -98,6 +98,7 @@ def test_words_are_missed_early_and_may_come_later(
     session: Session, make_photos: Callable[[int], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     missed = "note: no identifier and no class word yet, so prompts say 'photo of sks'"
+    pipeline.open_session("new", str(tmp_path))
     assert missed in capsys.readouterr().out
     assert missed in pipeline.choose_base_model(session, session.recipe().base_model, "tiny").text
     assert missed in pipeline.add_photos(session, str(make_photos(2))).text
