@@ -244,7 +244,7 @@ def test_a_broken_session_does_not_hide_the_others(filled: Session, tmp_path: Pa
 
 
 RECIPES = {
-    "a stage that is a number": ('{"unet": 5}', "unet is 5, not settings"),
+    "a stage that is a number": ('{"unet": 5}', "unet is 5, not an object with steps"),
     "a text for a number": ('{"resolution_px": "512"}', "resolution_px is '512', not a"),
     "nothing for a stage": ('{"text_encoder": null, "seed": 0.5}', "text_encoder is None.*seed is 0.5"),
     "a list": ("[]", "holds no settings"),
