@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fsd import pictures, pipeline, upkeep
 from fsd.data import session as sessions
+from fsd.needs import opened
 from fsd.recipe import Recipe
 from fsd.runtime import report
 from fsd.runtime.report import Result
@@ -68,7 +69,7 @@ def demo(root: str = "") -> Result:
         if old.name == NAME:
             report.say("the last demo's session goes to the bin")
             upkeep.remove_session(old)
-    session = pipeline.open_session(NAME, folder)
+    session = opened(NAME, folder)
     session.save_recipe(recipe)
     _say(1, pipeline.add_photos(session, str(PHOTOS), hold_out=HELD_OUT))
     _say(2, pipeline.caption_photos(session))

@@ -50,6 +50,12 @@ class DownloadError(FsdError):
     code = "download"
 
 
+class UploadError(FsdError):
+    """A file could not be sent, or is not there as it was sent."""
+
+    code = "upload"
+
+
 class SessionError(FsdError):
     """A session, its photos or its captions cannot be used as they are."""
 

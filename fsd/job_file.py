@@ -12,7 +12,8 @@ from fsd.job_done import Done
 from fsd.job_orders import JobFile, recipe_with
 from fsd.job_reading import read_job
 from fsd.job_room import need_job_room
-from fsd.needs import root_folder
+from fsd.naming import name_subject
+from fsd.needs import opened, root_folder
 from fsd.runtime import report
 from fsd.runtime.report import Result
 
@@ -28,12 +29,13 @@ def run(recipe: str) -> Result:
     planned = Session(sessions_folder(root_folder(job.root)) / job.session)
     need_to_give_back(planned, job.disconnect)
     need_job_room(job, planned)
-    session = pipeline.open_session(job.session, job.root)
+    session = opened(job.session, job.root)
+    name_subject(session, job.identifier, job.class_word, job.fork)
     if not _has_base_model(session, job):
         base_model = job.base_model or session.recipe().base_model or "sd15"
         _say(pipeline.choose_base_model(session, base_model, job.family, job.resolution_px))
     if job.photos:
-        _say(pipeline.add_photos(session, job.photos, job.identifier, job.class_word, job.hold_out))
+        _say(pipeline.add_photos(session, job.photos, hold_out=job.hold_out))
     before = session.recipe()
     settled = recipe_with(job, before).checked()
     if settled != before:

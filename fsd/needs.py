@@ -12,7 +12,7 @@ from fsd.families import FAMILIES, family_from, get_family
 from fsd.families.family import ModelFamily
 from fsd.families.rules import can_train, default_method, need_web_ui
 from fsd.recipe import Recipe
-from fsd.runtime import colab, drive
+from fsd.runtime import colab, drive, report
 from fsd.weights import checkpoint
 from fsd.weights.base_model import find_base_model
 
@@ -29,6 +29,13 @@ class NotOpened:
 def root_folder(root: str) -> Path:
     """The folder that holds Fast-Dreambooth/: the one named, else My Drive on Colab, else FSD_HOME or the current one."""
     return drive.place(root) if root else drive.home()
+
+
+def opened(name: str, root: str) -> Session:
+    """The session of that name, made if there is none, and said where it is."""
+    session = sessions.open_session(root_folder(root), name, create=True)
+    report.say(f"session {session.name}: {session.folder}")
+    return session
 
 
 def wheelhouse_root(root: str, asked: bool) -> Path | None:

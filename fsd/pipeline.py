@@ -18,9 +18,10 @@ from fsd.errors import RecipeError, SessionError
 from fsd.families import FAMILIES, get_family
 from fsd.families.rules import resolution_warning
 from fsd.give_back import give_back, need_to_give_back
-from fsd.needs import base_folder, family_found, family_of, need_photos, recipe_for, root_folder, wheelhouse_root
+from fsd.naming import missing_words, name_subject
+from fsd.needs import base_folder, family_found, family_of, need_photos, opened, recipe_for, wheelhouse_root
 from fsd.presets import PRESETS, with_preset
-from fsd.runtime import colab, machine, report, wheels
+from fsd.runtime import colab, drive, machine, report, wheels
 from fsd.runtime.packages import wheel_house
 from fsd.runtime.report import Result
 from fsd.settings import one_of
@@ -54,8 +55,9 @@ def open_session(name: str, root: str = "") -> Session:
     name: what the session, and later the model, is called.
     root: the folder that holds Fast-Dreambooth/ (default: My Drive on Colab, else FSD_HOME or the current folder).
     """
-    session = sessions.open_session(root_folder(root), name, create=True)
-    report.say(f"session {session.name}: {session.folder}")
+    session = opened(name, root)
+    if note := missing_words(session):
+        report.say(note)
     return session
 
 
@@ -87,8 +89,8 @@ def choose_base_model(
     if warning := resolution_warning(chosen, recipe.resolution_px):
         report.say(f"note: {warning}")
     session.save_recipe(recipe)
-    text = f"base model: {chosen.title}, {recipe.resolution_px} px\n{folder}"
-    return Result(text, family=chosen.name, folder=str(folder))
+    text = f"base model: {chosen.title}, {recipe.resolution_px} px\n{folder}\n{missing_words(session)}"
+    return Result(text.rstrip(), family=chosen.name, folder=str(folder))
 
 
 def add_photos(
@@ -101,7 +103,8 @@ def add_photos(
 ) -> Result:
     """Copy photos into the session and crop them to squares around faces or the subject.
 
-    photos: a folder, a file or a zip (default on Colab: an upload). Yours are never moved or changed.
+    photos: a folder, a file or a zip (default on Colab: an upload). Yours are never moved or changed. Where photos are
+    there already, words alone can be given too, as long as nothing is trained with others.
     identifier: a rare word that will name your subject, such as "sks" or "mafka4".
     class_word: what it is: "dog", "man", "backpack".
     hold_out: how many photos to keep out of training, to score the model with (default: 0).
@@ -109,23 +112,26 @@ def add_photos(
     """
     from fsd.data.contact_sheet import contact_sheet
     from fsd.data.crop import crop_photos
+    from fsd.data.photos import AddReport
     from fsd.data.photos import add_photos as add
 
-    recipe = session.recipe()
-    preset = one_of("preset", preset, *PRESETS) if preset else recipe.preset
-    source = photos or colab.upload_photos()
+    preset = one_of("preset", preset, *PRESETS) if preset else session.recipe().preset
     before = sessions.describe(session)["photos"]
-    added = add(session, source, hold_out=hold_out)
-    if not sessions.describe(session)["photos"]:
-        raise SessionError(f"there is no photo to train on: {added.text()}", "give photos in one of those forms")
-    words = {"identifier": identifier or recipe.identifier, "class_word": class_word or recipe.class_word}
-    session.save_recipe(recipe.changed(**words))
+    named = before > 0 and name_subject(session, identifier, class_word)  # refused before any photo is touched
+    if named and not photos and not hold_out:
+        added, told = AddReport(), f"prompts say {session.recipe().prompt()!r} now; run it again to add photos, too"
+    else:
+        added = add(session, drive.place(photos) if photos else colab.upload_photos(), hold_out=hold_out)
+        told = added.text()
+    after = sessions.describe(session)["photos"]
+    if not after:
+        raise SessionError(f"there is no photo to train on: {told}", "give photos in one of those forms")
+    name_subject(session, identifier, class_word)
     crop_photos(session)
     sheet = contact_sheet(session)
-    after = sessions.describe(session)["photos"]
     session.save_recipe(with_preset(session.recipe(), preset, before, after))
-    note = "" if words["class_word"] else "\nnote: no class word yet: say what it is, such as dog"
-    return Result(f"{added.text()}{note}\n{sheet}", picture=sheet, contact_sheet=str(sheet), **added.to_json())
+    text = "\n".join(filter(None, (told, missing_words(session), str(sheet))))
+    return Result(text, picture=sheet, contact_sheet=str(sheet), **added.to_json())
 
 
 def caption_photos(session: Session, mode: str = "keep", template: str = "") -> Result:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fsd.data import archive
-from fsd.data.incoming import free_folder
-from fsd.data.session import Session
-from fsd.errors import RecipeError, WeightsError
+from fsd.data.incoming import free_folder, session_in
+from fsd.data.session import Session, check_root
+from fsd.errors import RecipeError, SessionError, WeightsError
 from fsd.families.family import Source
 from fsd.needs import base_folder, need_training, root_folder
-from fsd.runtime import download, drive_folder, files, report
+from fsd.runtime import download, drive, drive_folder, files, report
 from fsd.runtime.partial import link_key
 from fsd.runtime.report import Result
 from fsd.runtime.spool.local_first import working
+from fsd.runtime.web import shown
 from fsd.stage import save_stage
 from fsd.upkeep import show_session
 from fsd.weights import links
@@ -31,7 +32,7 @@ def export_session(session: Session, destination: str) -> Result:
 
     destination: a new folder or zip file.
     """
-    path = archive.export_session(session, Path(destination))
+    path = archive.export_session(session, drive.place(destination))
     return Result(f"{path}: {report.human_bytes(files.size_bytes(path))}", path=str(path))
 
 
@@ -44,10 +45,17 @@ def import_session(source: str, name: str = "", root: str = "") -> Result:
     root: as for open-session.
     """
     home = root_folder(root)
-    if name:
-        free_folder(home, name)  # said before anything is downloaded
-    with _brought(source) as path:
-        return show_session(archive.import_session(home, path, name or None))
+    check_root(home)
+
+    def need_free(found: str) -> None:  # a name that is taken is said before anything is downloaded
+        if wanted := name or found:
+            free_folder(home, wanted)
+
+    need_free("")
+    if not links.is_link(source):
+        return show_session(archive.import_session(home, drive.place(source), name or None))
+    with _brought(source, need_free) as path:
+        return show_session(archive.import_session(home, path, name or None, shown(source)))
 
 
 def publish(session: Session, repository: str) -> Result:
@@ -56,7 +64,7 @@ def publish(session: Session, repository: str) -> Result:
     Sent are the CKPT of the newest step (written first if there is none), each samples/*/grid.png, and a README.md with
     base model, licence, settings and samples. Your photos and captions never are. A public repository is refused; what
     is there already is not sent again. Needs the secret HF_TOKEN, with the right to write.
-    repository: OWNER/NAME, such as me/my-dog; made, private, if there is none.
+    repository: OWNER/NAME, such as me/my-dog, or the link of its page; made, private, if there is none.
     """
     need_training(session)
     home = SecondHome(repository)
@@ -66,37 +74,43 @@ def publish(session: Session, repository: str) -> Result:
     samples = {f"samples/{path.parent.name}.png": path for path in sorted(session.samples.glob("*/grid.png"))}
     card = model_card(session.name, recipe, ckpt.name, model.as_text(recipe), tuple(samples))
     sent = home.send({ckpt.name: ckpt, **samples, "README.md": card.encode()})
-    return Result(_as_text(repository, sent), repository=repository, files=[one.to_json() for one in sent])
+    return Result(_as_text(home.repository, sent), repository=home.repository, files=[one.to_json() for one in sent])
 
 
 @contextmanager
-def _brought(source: str) -> Iterator[Path]:
-    """The folder or zip that `source` names; what is behind a link is here while inside.
+def _brought(link: str, need_free: Callable[[str], None]) -> Iterator[Path]:
+    """The folder or zip behind a link, here while inside. need_free: is told the session's name as soon as it is known.
 
     A download that was cut stays for the next try; one that is whole goes, so that a damaged one is fetched anew.
     """
-    if not links.is_link(source):
-        yield Path(source)
-        return
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    place = cache / "fsd" / "incoming" / link_key(source)
-    path = _fetched(source, place)
+    place = cache / "fsd" / "incoming" / link_key(link)
+    try:
+        path = _fetched(link, place, need_free)
+    except SessionError:  # refused by its name, before anything of it was kept
+        with suppress(OSError):
+            place.rmdir()
+        raise
     try:
         yield path
     finally:
         files.remove_folder(place)
 
 
-def _fetched(link: str, place: Path) -> Path:
+def _fetched(link: str, place: Path, need_free: Callable[[str], None]) -> Path:
     if number := links.drive_folder(link):
-        return drive_folder.fetch_folder(number, place, drive_folder.asking())
+        return drive_folder.fetch_folder(number, place, drive_folder.asking(), need_free)
+
+    def look(start: bytes) -> None:
+        need_free(session_in(start))
+
     found = links.read_link(link)
     if not isinstance(found, Source):
-        return download.fetch(found.url, place, page=found.page)
+        return download.fetch(found.url, place, page=found.page, look=look)
     if not found.file:
         raise RecipeError(f"{link} is a whole repository, not a session", "give the link of the zip in it")
     page = f"https://huggingface.co/{found.repository}"
-    return download.fetch(f"{page}/resolve/{found.revision}/{found.file.name}", place, page=page)
+    return download.fetch(f"{page}/resolve/{found.revision}/{found.file.name}", place, page=page, look=look)
 
 
 def _ckpt_of(session: Session, model: TrainedModel) -> Path | None:

@@ -12,12 +12,12 @@ from fsd.data.session import Session
 from fsd.errors import RecipeError
 from fsd.give_back import give_back
 from fsd.needs import need_training, root_folder
-from fsd.runtime import files, report
+from fsd.runtime import drive, files, report
 from fsd.runtime.report import Result
 from fsd.runtime.spool import safe
 from fsd.settings import one_of
 from fsd.stage import take_turn
-from fsd.weights import checkpoint, removable
+from fsd.weights import removable
 
 
 def change_settings(session: Session, *settings: str) -> Result:
@@ -71,9 +71,12 @@ def list_sessions(root: str = "") -> Result:
 
     root: as for open-session.
     """
-    found = [sessions.describe(session) for session in sessions.list_sessions(root_folder(root))]
+    folder = root_folder(root)
+    sessions.check_root(folder, to_read=True)
+    found = [sessions.describe(session) for session in sessions.list_sessions(folder)]
     rows = [[row["name"], row["state"], str(row["photos"]), row["next"]] for row in found]
-    return Result(report.table(rows, ["session", "state", "photos", "next"]), sessions=found)
+    none = f"there is no session in {sessions.sessions_folder(folder)} yet"
+    return Result(report.table(rows, ["session", "state", "photos", "next"]) if rows else none, sessions=found)
 
 
 def remove_session(session: Session) -> Result:
@@ -108,35 +111,17 @@ def clean_session(session: Session, *what: str) -> Result:
     What is deleted from Drive goes into its bin, and counts until that is emptied.
     what: cache, leftovers, checkpoints, optimizer, local, unconfirmed, aside, bin; or all: the first five. None lists.
     """
+    named = [one_of("what", name, "all", *removable.KINDS) for name in what if name]
+    kinds = {kind for name in named for kind in (removable.SURE if name == "all" else [name])}
     with writing(session):
         rows = removable.removable(session.folder, report.say)
-        kinds = [
-            kind
-            for name in what
-            for kind in (removable.SURE if name == "all" else [one_of("what", name, *removable.KINDS)])
-        ]
         freed = removable.free(rows, kinds)
-    table = report.table(
-        [[row.kind, report.human_bytes(row.size_bytes), str(row.path), removable.KINDS[row.kind]] for row in rows],
-        ["what", "size", "where", "why it can go"],
-    )
-    return Result(
-        f"{report.human_bytes(freed)} freed; empty Drive's bin too, it counts" if what else table, freed_bytes=freed
-    )
-
-
-def free_drive_space(session: Session) -> Result:
-    """Delete what can be made again: caches, all but the newest checkpoints, and finished stages' optimizer states.
-
-    What interrupted work left behind goes too.
-    """
-    with writing(session):
-        freed = files.remove_folder(session.cache) + files.clear_temporary(session.folder)
-        freed += files.clear_temporary(session.folder.parent, untouched_s=24 * 60 * 60)
-        for stage in checkpoint.STAGES:
-            freed += checkpoint.keep_newest(session.checkpoints, stage, report.say)
-    text = f"{report.human_bytes(freed)} freed" if freed else "nothing to free"
-    return Result(text, freed_bytes=freed)
+    left = [row for row in rows if row.kind not in kinds]
+    text = removable.as_table(left) if left else "nothing can go"
+    if kinds:
+        bins = "; empty Drive's bin too, it counts" if drive.on_drive(session.folder) else ""
+        text = f"{report.human_bytes(freed)} freed{bins}" if freed else "nothing to free"
+    return Result(text, freed_bytes=freed, removable=[row.to_json() for row in left])
 
 
 def doctor(offline: bool = False) -> Result:

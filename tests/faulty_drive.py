@@ -341,6 +341,7 @@ def catch_up(place: Place) -> list[str]:
         save(place.session, 4)
         left = [item.name for item in spool.pending()]
         alone = newest_on(place, drive_alone=True)
+    wrong += [f"{path.name} is left on Drive" for path in place.session.checkpoints.glob(".*")]
     wrong += [f"{left} never came to Drive"] if left else []
     if text_of(place.session.folder / CKPT) != "4" * 9000:
         wrong.append(f"afterwards {CKPT} is not the newest")

@@ -97,18 +97,12 @@ def test_what_a_kill_left_behind_is_cleared_by_the_next_save(tmp_path: Path) -> 
     assert sorted(folder.name for folder in tmp_path.iterdir()) == ["unet-000002", "unet-000004"]
 
 
-def test_freeing_space_keeps_one_and_drops_its_optimizer_only_when_done(tmp_path: Path) -> None:
-    save(tmp_path, 2)
-    save(tmp_path, 4)
-    (tmp_path / ".unet-000006.partial-abc").mkdir()
-    assert checkpoint.keep_newest(tmp_path, "unet", print) > 0
-    assert [folder.name for folder in tmp_path.iterdir()] == ["unet-000004"]
-    assert (tmp_path / "unet-000004/optimizer.safetensors").exists()
+def test_the_optimizers_state_goes_without_harm(tmp_path: Path) -> None:
     done = save(tmp_path, 6, done=True)
-    assert checkpoint.keep_newest(tmp_path, "unet", print) > 0
-    assert [folder.name for folder in tmp_path.iterdir()] == ["unet-000006"]
+    assert checkpoint.drop_optimizer(done) > 0
     assert not (done.folder / "optimizer.safetensors").exists()
     assert checkpoint.verify_checkpoint(done.folder).step == 6
+    assert checkpoint.drop_optimizer(done) == 0
 
 
 def open_model(checkpoints: Path, named: str = "", base: Path = NO_BASE, **settings: int) -> TrainedModel:

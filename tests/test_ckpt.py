@@ -220,7 +220,7 @@ def test_the_verb_names_the_parts_it_saved_and_clears_what_a_kill_left(micro_ses
     assert "text encoder: text_encoder-000006; UNet: unet-000008\n" in saved.text
     assert not left.exists()
     left.write_bytes(b"half")
-    assert upkeep.free_drive_space(micro_session)["freed_bytes"] == 4
+    assert upkeep.clean_session(micro_session, "leftovers")["freed_bytes"] == 4
     assert not left.exists()
 
 

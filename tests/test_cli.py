@@ -23,10 +23,10 @@ VERBS = [
     "setup", "open-session", "choose-base-model", "add-photos", "caption-photos", "train-text-encoder",
     "train-unet", "train-lora", "save-lora", "save-ckpt", "generate", "score", "plan", "demo", "run",
     "change-settings", "crop-photo", "plot-loss", "show-session", "list-sessions", "remove-session", "sync",
-    "clean-session", "free-drive-space", "doctor", "export-session", "import-session", "publish", "families",
+    "clean-session", "doctor", "export-session", "import-session", "publish", "families",
     "base-model", "convert", "inspect", "webui-install", "webui-launch", "controlnet-list", "controlnet-add",
 ]  # fmt: skip
-CODES = {"usage", "machine", "download", "session", "recipe", "weights", "training", "interrupted"}
+CODES = {"usage", "machine", "download", "upload", "session", "recipe", "weights", "training", "interrupted"}
 
 Answer = tuple[int, str, str]
 Fsd = Callable[..., Answer]
@@ -216,7 +216,29 @@ def test_the_main_line_by_the_command_line(fsd: Fsd, micro_model: Path, make_pho
     assert last_json(fsd("export-session", "cup", "cup.zip", "--json")[1])["path"].endswith("cup.zip")
     assert fsd("remove-session", "cup")[0] == 0
     assert last_json(fsd("import-session", "cup.zip", "--json")[1])["photos"] == 2
-    assert last_json(fsd("free-drive-space", "cup", "--json")[1]) == {"freed_bytes": 0}
+    cleaned = last_json(fsd("clean-session", "cup", "all", "--json")[1])
+    assert (cleaned["freed_bytes"], [row["kind"] for row in cleaned["removable"]]) == (0, ["bin"])
+
+
+def test_a_home_that_was_named_and_is_not_there_is_said(fsd: Fsd, monkeypatch: pytest.MonkeyPatch) -> None:
+    code, out, _ = fsd("list-sessions")
+    assert (code, out.startswith("there is no session in ")) == (0, True)
+    monkeypatch.setenv("FSD_HOME", "missing")
+    code, out, err = fsd("list-sessions", "--json")
+    assert (code, last_json(out)["code"]) == (1, "session")
+    assert "FSD_HOME" in err and "fsd open-session" in err
+    assert not Path("missing").exists()
+    assert fsd("open-session", "cup")[0] == 0
+    assert [row["name"] for row in last_json(fsd("list-sessions", "--json")[1])["sessions"]] == ["cup"]
+
+
+def test_without_drive_nobody_speaks_of_it_as_if_it_were_there(fsd: Fsd, micro_session: Session) -> None:
+    where = f"{micro_session.folder} is kept on this machine only: nothing is copied to Drive\n"
+    for words in ((), ("--wait",), ("--ask-google",)):
+        assert fsd("sync", "cup", *words) == (0, where, "")
+    micro_session.cache.mkdir()
+    (micro_session.cache / "latents").write_bytes(b"big")
+    assert fsd("clean-session", "cup", "all") == (0, "3 B freed\n", "")
 
 
 # --- bad input -------------------------------------------------------------------------------------------------------
@@ -253,6 +275,13 @@ FAILED = {
     "an empty name": (("open-session", ""), "session", "is empty"),
     "no such root": (("open-session", "dog", "--root", "/nowhere/at/all"), "session", "/nowhere/at"),
     "a file as root": (("open-session", "dog", "--root", "a file"), "session", "is a file"),
+    "a file as root to list": (("list-sessions", "--root", "a file"), "session", "is a file"),
+    "a missing root to list": (("list-sessions", "--root", "missing"), "session", "there is no folder"),
+    "a missing root to read": (("show-session", "cup", "--root", "missing"), "session", "there is no folder"),
+    "My Drive without Drive": (("open-session", "cup", "--root", "My Drive/x"), "machine", "which only Colab mounts"),
+    "an export to My Drive": (("export-session", "cup", "MyDrive/x.zip"), "machine", "which only Colab mounts"),
+    "an archive of another kind": (("export-session", "cup", "cup.tar.gz"), "session", "neither a folder nor a zip"),
+    "an export above nothing": (("export-session", "cup", "no/such/cup"), "session", "there is no folder"),
     "negative steps": (("train-text-encoder", "cup", "--steps", "-5"), "recipe", "text_encoder.steps is -5"),
     "a rate that is no number": (
         ("train-text-encoder", "cup", "--learning-rate", "nan"),

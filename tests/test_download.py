@@ -294,8 +294,8 @@ def test_an_empty_file(server: BadServer, fetch: Callable[..., Path], tmp_path: 
     [
         (401, r"wants a token for the model \(401\)", "signed in"),
         (403, r"licence is not accepted.*\(403\)", "open https://example.org/the-model signed in and accept"),
-        (404, r"is gone from 127.0.0.1 \(404\)", "from elsewhere"),
-        (410, "is gone", "from elsewhere"),
+        (404, r"is not, or no longer, at 127.0.0.1 \(404\)", "open https://example.org/the-model in a browser"),
+        (410, "no longer", "from elsewhere"),
         (400, "answers with 400", "open https://example.org/the-model"),
     ],
 )

@@ -73,6 +73,20 @@ def test_an_unknown_shared_drive_is_answered_with_those_there_are(mount_point: P
     assert caught.value.hint == "there are: Other, Team photos"
 
 
+@pytest.mark.parametrize("named", ["MyDrive", "My Drive", "My Drive/x", "mydrive/x/y", "Shared drives/Team photos"])
+def test_a_place_on_drive_is_refused_where_only_colab_could_mount_it(
+    named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FSD_HOME", named)
+    for ask in (lambda: drive.place(named), drive.home):
+        with pytest.raises(MachineError, match="which only Colab mounts") as caught:
+            ask()
+        assert f"if {Path(named).parts[0]!r} is to be one, make it first" in caught.value.hint
+    Path(Path(named).parts[0]).mkdir()
+    assert drive.place(named) == drive.home() == Path(named)
+
+
 def test_other_paths_are_paths(mount_point: Path, tmp_path: Path) -> None:
     assert drive.place(str(tmp_path)) == tmp_path
     assert drive.place("work/My Drive") == Path("work/My Drive")

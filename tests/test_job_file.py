@@ -47,7 +47,8 @@ def test_a_job_is_done_and_gone_on_with(
     recipe = load_recipe(session / "recipe.json")
     assert (recipe.unet.steps, recipe.text_encoder.steps, recipe.identifier) == (2, 1, "mafka4")
     assert Path(done["stages"]["save_ckpt"]["ckpt"]).is_file()
-    assert "a photo of mafka4 cup" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "a photo of mafka4 cup" in said and "note: no" not in said
 
     path = job(tmp_path, **values, stages=["unet", "generate"], pictures={"prompts": ["{identifier}"], "steps": 1})
     again = job_file.run(str(path))

@@ -22,7 +22,7 @@ CELLS = code_cells(NOTEBOOK)
 VERBS = {name.replace("-", "_"): verb for name, verb in verbs().items()}
 ORDER = [
     "setup", "open_session", "choose_base_model", "add_photos", "caption_photos",
-    "train_text_encoder", "train_unet", "save_ckpt", "generate", "free_drive_space",
+    "train_text_encoder", "train_unet", "save_ckpt", "generate", "clean_session",
 ]  # fmt: skip
 THIN = [verb for verb in ORDER if verb != "setup"]
 
@@ -91,6 +91,9 @@ def test_the_form_is_the_signature(verb: str) -> None:
     if verb == "generate":
         assert parameters.pop("prompts").kind is inspect.Parameter.VAR_POSITIONAL
         assert given.pop("prompt") == ""  # which is the subject
+    if verb == "clean_session":
+        assert parameters.pop("what").kind is inspect.Parameter.VAR_POSITIONAL
+        assert given.pop("what") == ""  # which lists
     parameters.pop("web_ui", None)  # chosen where it is launched
     required = [name for name, parameter in parameters.items() if parameter.default is parameter.empty]
     assert [given.pop(name) for name in required] == [""] * len(required)
@@ -266,7 +269,7 @@ def test_cells_run_too_early_say_which_comes_first(form: dict[str, dict[str, Any
         *(("look", ""), *((verb, "open_session") for verb in ORDER[2:])),
         *(("open_session", ""), ("caption_photos", "add_photos"), ("train_text_encoder", "add_photos")),
         *(("train_unet", "add_photos"), ("save_ckpt", "train_unet"), ("generate", "choose_base_model")),
-        *(("free_drive_space", ""), ("add_photos", ""), ("caption_photos", "choose_base_model")),
+        *(("clean_session", ""), ("add_photos", ""), ("caption_photos", "choose_base_model")),
         *(("train_text_encoder", "choose_base_model"), ("choose_base_model", "")),
         *(("train_unet", "train_text_encoder"), ("save_ckpt", "train_unet"), ("look", ""), ("caption_photos", "")),
     ]

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fsd import pictures, pipeline, sharing, upkeep
+from fsd.data.dataset import training_photos
 from fsd.data.session import Session, describe
 from fsd.errors import FsdError, SessionError
 from fsd.runtime.files import TEMPORARY_MARK, sha256
@@ -53,7 +54,12 @@ def test_photos_become_a_ckpt_and_pictures(session: Session, make_photos: Callab
         assert verb(session)
     assert sha256(Path(saved["ckpt"])) == saved["sha256"]
     assert pipeline.add_photos(session, str(make_photos(6)))["added"] == []
-    freed = upkeep.free_drive_space(session)
+    listed = upkeep.clean_session(session)
+    assert {row["kind"] for row in listed["removable"]} >= {"cache"} and listed["freed_bytes"] == 0
+    assert "latents, made again by the next training" in listed.text
+    freed = upkeep.clean_session(session, "all")
+    assert upkeep.clean_session(session, "all").text == "nothing to free"
+    assert upkeep.clean_session(session).text == "nothing can go"
     assert freed["freed_bytes"] > 0
     assert sorted(folder.name for folder in session.checkpoints.iterdir()) == ["text_encoder-000002", "unet-000004"]
     json.dumps([added, first, second, saved, made, freed])
@@ -86,6 +92,37 @@ def test_steps_follow_the_number_of_photos_until_the_user_sets_them(
     upkeep.change_settings(session, "unet.steps=55")
     pipeline.add_photos(session, str(make_photos(9)))
     assert session.recipe().unet.steps == 55
+
+
+def test_words_are_missed_early_and_may_come_later(
+    session: Session, make_photos: Callable[[int], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missed = "note: no identifier and no class word yet, so prompts say 'photo of sks'"
+    pipeline.open_session("new", str(tmp_path))
+    assert missed in capsys.readouterr().out
+    assert missed in pipeline.choose_base_model(session, session.recipe().base_model, "tiny").text
+    assert missed in pipeline.add_photos(session, str(make_photos(2))).text
+    assert pipeline.caption_photos(session, "template")["prompts"][0]["prompt"] == "photo of sks"
+    pipeline.open_session("cup", str(tmp_path))
+    assert missed in capsys.readouterr().out
+    assert "no class word yet, so prompts say 'photo of mafka4'" in pipeline.add_photos(session, "", "mafka4").text
+    named = pipeline.add_photos(session, class_word="dog")
+    assert (named["added"], "note: no" in named.text) == ([], False)
+    assert "photo of mafka4 dog\n" in (session.logs / "prompts.txt").read_text()
+    assert [row.prompt for row in training_photos(session)] == ["photo of mafka4 dog"] * 2
+
+
+def test_words_that_something_is_trained_with_stay(session: Session, make_photos: Callable[[int], Path]) -> None:
+    pipeline.add_photos(session, str(make_photos(2)), "mafka4", "dog")
+    trained = session.checkpoints / "unet-000002"
+    trained.mkdir()
+    (trained / "checkpoint.json").write_text('{"stage": "unet", "step": 2, "done": true}')
+    for photos in ("", str(make_photos(4))):
+        with pytest.raises(SessionError, match="its subject called 'mafka4 dog'") as caught:
+            pipeline.add_photos(session, photos, "mafka4", "cat")
+        assert str(session.instance_images) in caught.value.hint
+    assert (session.recipe().class_word, describe(session)["photos"]) == ("dog", 2)
+    assert len(pipeline.add_photos(session, str(make_photos(4)), "mafka4", "dog")["added"]) == 2
 
 
 @pytest.mark.parametrize(

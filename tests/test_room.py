@@ -20,7 +20,7 @@ from fsd.runtime import files, space
 from fsd.runtime.space import Need
 from fsd.runtime.spool.local_first import FSD_LOCAL, twin
 from fsd.stage import save_stage
-from fsd.train import room
+from fsd.train import prepare
 from fsd.weights import checkpoint
 from fsd.weights.base_folder import base_fingerprint
 from fsd.weights.ckpt import save_ckpt
@@ -47,7 +47,7 @@ def test_what_a_stage_writes_was_asked_for(
     micro_session: Session, monkeypatch: pytest.MonkeyPatch, stage: str, tmp_path: Path
 ) -> None:
     asked: list[Need] = []
-    monkeypatch.setattr(room, "need_room", lambda needs: asked.extend(needs))
+    monkeypatch.setattr(prepare, "need_room", lambda needs: asked.extend(needs))
     monkeypatch.setenv(FSD_LOCAL, str(tmp_path / "disk"))
     micro_session.save_recipe(micro_session.recipe().changed(samples__every_steps=4, samples__at_end=True))
     train(micro_session, stage)

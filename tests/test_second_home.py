@@ -18,7 +18,7 @@ from subjects import train_a_little
 
 from fsd import pipeline, sharing
 from fsd.data.session import Session
-from fsd.errors import DownloadError, MachineError, SessionError
+from fsd.errors import MachineError, SessionError, UploadError
 from fsd.families import FAMILIES
 from fsd.families.licences import LICENCES
 from fsd.recipe import Recipe
@@ -81,9 +81,18 @@ def test_a_file_that_is_there_in_another_form_is_replaced(contents: dict[str, Pa
     assert hub.held["README.md"] == b"# cup"
 
 
-@pytest.mark.parametrize("name", ["cup", "me/cup/x", "https://huggingface.co/me/cup", ""])
+@pytest.mark.parametrize(
+    "name", ["me/cup", "https://huggingface.co/me/cup", "huggingface.co/me/cup/tree/main", "me/cup/"]
+)
+def test_a_repository_is_named_by_its_page_too(name: str, contents: dict[str, Path | bytes]) -> None:
+    home = SecondHome(name, Hub())
+    assert home.repository == "me/cup"
+    assert len(home.send(contents)) == 2
+
+
+@pytest.mark.parametrize("name", ["cup", "me/cup/x", "https://example.org/me/cup", ""])
 def test_a_name_that_is_none(name: str) -> None:
-    with pytest.raises(DownloadError, match="names no repository"):
+    with pytest.raises(UploadError, match="names no repository"):
         SecondHome(name, Hub())
 
 
@@ -109,10 +118,12 @@ def test_a_refusal_says_what_to_do(contents: dict[str, Path | bytes], fault: Exc
         def create_repo(self, repo_id: str, private: bool, exist_ok: bool) -> None:
             raise fault
 
-    with pytest.raises(DownloadError, match=said) as caught:
+    with pytest.raises(UploadError, match=said) as caught:
         SecondHome("me/cup", Refusing()).send(contents)
     assert caught.value.hint
     assert "hf_secret" not in str(caught.value)
+    assert "download" not in json.dumps(caught.value.to_json())
+    assert "/settings/tokens" in caught.value.hint or "token" not in str(caught.value)
 
 
 CARD_OF = {
@@ -261,7 +272,7 @@ def test_the_verb_says_what_a_refusal_means(
     home: type[Home], trained: Session, status: int, code: str, said: str
 ) -> None:
     home.refused["me"] = (status, code)
-    with pytest.raises(DownloadError, match=said) as caught:
+    with pytest.raises(UploadError, match=said) as caught:
         sharing.publish(trained, "me/cup")
     assert "hf_planted" not in str(caught.value)
     assert home.sent == [] and trained.ckpt_files() == []
@@ -270,7 +281,7 @@ def test_the_verb_says_what_a_refusal_means(
 def test_the_verb_refuses_a_public_repository(home: type[Home], trained: Session) -> None:
     (home.folder / "me/cup").mkdir(parents=True)
     home.public.add("me/cup")
-    with pytest.raises(DownloadError, match="me/cup is public"):
+    with pytest.raises(UploadError, match="me/cup is public"):
         sharing.publish(trained, "me/cup")
     assert home.sent == [] and trained.ckpt_files() == []
 
@@ -279,7 +290,7 @@ def test_the_verb_does_not_call_a_cut_upload_sent(
     home: type[Home], trained: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(home, "lose", 7)
-    with pytest.raises(DownloadError, match=r"does not hold cup\.safetensors as it was sent"):
+    with pytest.raises(UploadError, match=r"does not hold cup\.safetensors as it was sent"):
         sharing.publish(trained, "me/cup")
 
 
@@ -287,8 +298,9 @@ def test_the_verb_needs_a_token_and_a_trained_model(
     home: type[Home], micro_session: Session, trained: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("HF_TOKEN")
-    with pytest.raises(MachineError, match="no token to write"):
+    with pytest.raises(MachineError, match="no token to write") as caught:
         sharing.publish(trained, "me/cup")
+    assert "/settings/tokens" in caught.value.hint and "HF_TOKEN" in caught.value.hint
     assert home.asked == [] and trained.ckpt_files() == []
     shutil.rmtree(trained.checkpoints)
     with pytest.raises(SessionError, match="nothing is trained yet"):

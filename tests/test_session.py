@@ -25,7 +25,7 @@ from fsd.data.session import Session, create, describe, list_sessions, open_sess
 from fsd.errors import MachineError, RecipeError, SessionError
 from fsd.recipe import Recipe
 from fsd.runtime.lock_record import LOCK_NAME, holder, read
-from fsd.upkeep import free_drive_space
+from fsd.upkeep import clean_session
 
 
 def picture(path: Path, colour: str = "red", size: tuple[int, int] = (96, 64)) -> Path:
@@ -228,6 +228,9 @@ def test_describe_names_the_next_verb(filled: Session, tmp_path: Path) -> None:
     found = describe(filled)
     assert (found["next"], found["ckpt"]) == ("generate", ["my-dog.safetensors"])
     assert [c["step"] for c in found["checkpoints"]["text_encoder"]] == [200, 350]
+    filled.save_recipe(filled.recipe().changed(unet__steps=2000))
+    assert describe(filled)["steps_done"] == {"text_encoder": 350, "unet": 1500}
+    assert describe(filled)["steps_planned"] == {"text_encoder": 350, "unet": 2000}
     assert found["bytes"]["total"] == sum(len(content) for content in everything(filled.folder).values())
     assert json.loads(json.dumps(found)) == found
 
@@ -241,7 +244,7 @@ def test_a_broken_session_does_not_hide_the_others(filled: Session, tmp_path: Pa
 
 
 RECIPES = {
-    "a stage that is a number": ('{"unet": 5}', "unet is 5, not settings"),
+    "a stage that is a number": ('{"unet": 5}', "unet is 5, not an object with steps"),
     "a text for a number": ('{"resolution_px": "512"}', "resolution_px is '512', not a"),
     "nothing for a stage": ('{"text_encoder": null, "seed": 0.5}', "text_encoder is None.*seed is 0.5"),
     "a list": ("[]", "holds no settings"),
@@ -279,7 +282,7 @@ def test_what_interrupted_work_left_is_cleared(session: Session) -> None:
         folder.mkdir()
         (folder / "a.jpg").write_bytes(b"half")
     aged(old, 2 * 24 * 60 * 60)
-    assert free_drive_space(session)["freed_bytes"] == 8
+    assert clean_session(session, "all")["freed_bytes"] == 8
     assert [folder.exists() for folder in (inside, old, young, mine)] == [False, False, True, True]
 
 
@@ -427,12 +430,8 @@ def test_export_and_import_give_the_same_session(filled: Session, tmp_path: Path
     (filled.folder / "my-dog.safetensors").write_bytes(b"weights")
     training_photos(filled)
     target = export_session(filled, tmp_path / kind)
-    if target.is_dir():
-        (target / "my-dog").mkdir()
     with pytest.raises(SessionError, match="there already"):
         export_session(filled, target)
-    if target.is_dir():
-        (target / "my-dog").rmdir()
     copy = import_session(tmp_path, target, "copy")
     assert inputs_fingerprint(copy) == inputs_fingerprint(filled)
     assert not copy.cache.exists()
@@ -441,7 +440,7 @@ def test_export_and_import_give_the_same_session(filled: Session, tmp_path: Path
     assert copy.recipe() == filled.recipe()
     with pytest.raises(SessionError, match="already a session 'copy'") as caught:
         import_session(tmp_path, target, "copy")
-    assert "another name" in caught.value.hint
+    assert "another name: name=" in caught.value.hint
 
 
 def test_import_keeps_the_name_and_originals_come_in(tmp_path: Path) -> None:
@@ -495,9 +494,34 @@ def test_an_export_that_fails_is_one_error(
     assert [path.name for path in tmp_path.iterdir()] == ["Fast-Dreambooth"]
 
 
-def test_no_export_into_itself(session: Session) -> None:
-    with pytest.raises(SessionError, match="inside the session"):
-        export_session(session, session.folder / "copy.zip")
+def test_no_export_into_a_session(session: Session, tmp_path: Path) -> None:
+    exported = export_session(session, tmp_path / "out")
+    for place in (session.folder / "copy.zip", exported / "again", exported / "logs", exported / "logs" / "out.zip"):
+        with pytest.raises(SessionError, match="inside the session"):
+            export_session(session, place)
+    assert not list(exported.rglob("my-dog"))
+    (tmp_path / "kept").mkdir()
+    assert export_session(session, tmp_path / "kept") == tmp_path / "kept" / "my-dog"
+    with pytest.raises(SessionError, match="my-dog is there already"):
+        export_session(session, tmp_path / "kept")
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("out.tar.gz", "neither a folder nor a zip"),
+        ("out.7z", "neither a folder nor a zip"),
+        ("my-dog.safetensors", "neither a folder nor a zip"),
+        ("no/such/out", "there is no folder .*no/such"),
+        ("no/out.zip", "there is no folder .*no"),
+    ],
+)
+def test_places_that_no_export_can_be(session: Session, tmp_path: Path, place: str, said: str) -> None:
+    with pytest.raises(SessionError, match=said) as caught:
+        export_session(session, tmp_path / place)
+    assert caught.value.hint
+    assert [path.name for path in tmp_path.iterdir()] == ["Fast-Dreambooth"]
+    assert export_session(session, tmp_path / "v1.5").is_dir()
 
 
 def unix(name: str, mode: int) -> zipfile.ZipInfo:
@@ -579,8 +603,9 @@ def test_damaged_and_encrypted_zips(tmp_path: Path, filled: Session) -> None:
     (tmp_path / "other").mkdir()
     for content in (b"", b"no zip", good[: len(good) // 2], good.replace(b"\x89PNG", b"\x89PNX", 1)):
         broken.write_bytes(content)
-        with pytest.raises(SessionError, match=r"broken\.zip"):
+        with pytest.raises(SessionError, match=r"broken\.zip") as caught:
             import_session(tmp_path / "other", broken, "new")
+        assert caught.value.hint == "copy it again from where it is whole, or export it anew"
     encrypted = bytearray(good)
     encrypted[encrypted.index(b"PK\x01\x02") + 8] |= 1
     broken.write_bytes(encrypted)

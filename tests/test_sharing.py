@@ -15,6 +15,7 @@ from bad_server import BadServer, Handler, bad_server, file, page, status
 from micro import draw_photos
 
 from fsd import sharing
+from fsd.data.incoming import session_in
 from fsd.data.photos import add_photos
 from fsd.data.session import Session, open_session
 from fsd.errors import DownloadError, FsdError, MachineError, RecipeError, SessionError
@@ -93,17 +94,19 @@ def test_a_zip_on_google_drive_behind_its_page(
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda content: content[: len(content) // 2], "is not a zip that can be read"),
+        (lambda content: content[: len(content) // 2], r"/cup\.zip is not a zip that can be read: it is cut off"),
         (lambda content: content.replace(b"a sks cup", b"a sky cup"), "is damaged"),
-        (lambda content: b"no zip at all", "is not a zip that can be read"),
+        (lambda content: b"no zip at all", r"/cup\.zip is not a zip that can be read: it is something else"),
     ],
 )
 def test_a_damaged_zip_leaves_nothing_and_is_fetched_anew(
     server: BadServer, zipped: bytes, tmp_path: Path, spoil: Callable[[bytes], bytes], said: str
 ) -> None:
     link = server.on("/cup.zip", file(spoil(zipped)), file(zipped, version='"v2"'))
-    with pytest.raises(SessionError, match=said):
+    with pytest.raises(SessionError, match=said) as caught:
         sharing.import_session(link, root=str(tmp_path / "home"))
+    assert "fetched anew" in caught.value.hint
+    assert str(tmp_path) not in str(caught.value)
     assert left(tmp_path) == []
     assert sharing.import_session(link, root=str(tmp_path / "home"))["photos"] == 2
 
@@ -124,6 +127,18 @@ def test_a_taken_name_is_said_before_anything_is_asked(server: BadServer, zipped
     with pytest.raises(SessionError, match="already a session 'cup'"):
         sharing.import_session(link, "cup", str(tmp_path / "home"))
     assert server.asked == []
+    server.on("/cup.zip", file(zipped, cut=lambda due: 2000))  # which would have to be gone on with
+    with pytest.raises(SessionError, match="already a session 'cup'") as caught:
+        sharing.import_session(link, root=str(tmp_path / "home"))
+    assert len(server.asked) == 1
+    assert "name=" in caught.value.hint
+    assert left(tmp_path) == ["cup"]
+
+
+def test_what_is_in_a_zip_is_told_by_its_start(zipped: bytes) -> None:
+    assert session_in(zipped[:100]) == "cup"
+    assert session_in(zipped[:20]) == session_in(b"no zip") == session_in(b"") == ""
+    assert session_in(zipped.replace(b"cup/", b"logs/")) == ""
 
 
 @pytest.mark.parametrize(
@@ -145,8 +160,10 @@ def test_links_to_something_else(link: str, kind: type[FsdError], said: str, ser
 
 
 def test_a_link_that_is_gone(server: BadServer, tmp_path: Path) -> None:
-    with pytest.raises(DownloadError, match="is gone"):
+    with pytest.raises(DownloadError, match=r"/cup\.zip is not, or no longer, at 127\.0\.0\.1") as caught:
         sharing.import_session(server.on("/cup.zip", status(404)), root=str(tmp_path / "home"))
+    assert "ask for a new link" in caught.value.hint
+    assert "model" not in str(caught.value)
 
 
 # --- a folder of Google Drive ----------------------------------------------------------------------------------------
@@ -210,6 +227,15 @@ def test_a_folder_comes_in_whole(shared: OneDrive, session: Session, tmp_path: P
     same(session, Path(result["folder"]))
     assert set(shared.tokens) == {"Bearer ya29.planted"}
     assert left(tmp_path) == ["cup"]
+
+
+def test_a_folder_whose_name_is_taken_is_not_fetched(shared: OneDrive, tmp_path: Path) -> None:
+    sharing.import_session(FOLDER_LINK, root=str(tmp_path / "home"))
+    shared.server.asked.clear()
+    with pytest.raises(SessionError, match="already a session 'cup'"):
+        sharing.import_session(FOLDER_LINK, root=str(tmp_path / "home"))
+    assert len(shared.server.asked) == 1
+    assert sharing.import_session(FOLDER_LINK, "copy", str(tmp_path / "home"))["name"] == "copy"
 
 
 def test_a_file_that_arrives_otherwise_is_not_taken_and_the_others_are_not_fetched_twice(

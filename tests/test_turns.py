@@ -15,7 +15,7 @@ from fsd.errors import Interrupted, WeightsError
 from fsd.runtime import files
 from fsd.runtime.spool.local_first import twin, working
 from fsd.runtime.spool.spool import Spool
-from fsd.runtime.spool.state import WRITTEN
+from fsd.runtime.spool.state import LOCAL, WRITTEN
 from fsd.runtime.spool.turn import TURN, claim, is_stale
 from fsd.weights import checkpoint
 from fsd.weights.removable import SURE, free, removable
@@ -226,6 +226,21 @@ def test_training_goes_on_from_the_other_machines_fork(
 def newest_step(session: Session) -> int:
     found = checkpoint.newest_checkpoint(session.checkpoints, "unet", print)
     return found.step if found else 0
+
+
+def test_a_machine_that_slept_through_anothers_turn_brings_nothing_over_it(on: Machine, micro_session: Session) -> None:
+    session = micro_session
+    turn(session, 4, b"A, never brought", brings=False)
+    asleep = Spool(session.folder, pause=lambda _: None)
+    on("B")
+    turn(session, 4, b"B")
+    on("A")
+    asleep.work()
+    assert {(item.state, item.why) for item in asleep.items()} == {
+        (LOCAL, "another machine has written to the session since")
+    }
+    assert (session.folder / "cup.ckpt").read_bytes() == b"B"
+    assert aside(session.folder) == {}
 
 
 def test_a_turn_that_drive_does_not_take_stops_nobody(

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from fsd.data.copying import becoming, copied, files_of
-from fsd.data.folder import SUITE, Session, is_session
+from fsd.data.folder import CKPT_SUFFIXES, SUITE, Session, is_session
 from fsd.data.incoming import import_session
 from fsd.data.lock import writing
 from fsd.data.names import user_path
@@ -22,19 +22,20 @@ from fsd.runtime.spool.spool import Spool
 
 __all__ = ["export_session", "import_session", "remove_session"]
 
+_NO_FOLDERS = {".tar", ".gz", ".tgz", ".bz2", ".tbz2", ".xz", ".txz", ".zst", ".7z", ".rar", *CKPT_SUFFIXES}
+"""How files end that people may expect from an export."""
+
 
 def export_session(session: Session, destination: Path | str) -> Path:
     """The session, without cache/, as a new zip if `destination` ends in .zip, else as a folder.
 
-    Into a folder that exists it goes under its name. SessionError if that is taken.
+    Into a folder that exists, and is no session itself, it goes under its name. SessionError if that is taken, is inside
+    a session, or can be neither.
     """
     target = user_path(destination)
-    if target.suffix.lower() != ".zip" and target.is_dir():
+    if target.suffix.lower() != ".zip" and target.is_dir() and not is_session(target):
         target = target / session.name
-    if target.exists():
-        raise SessionError(f"{target} is there already", "choose another name, or move it away first")
-    if target.is_relative_to(session.folder):
-        raise SessionError(f"{target} is inside the session itself", "choose a place outside")
+    _need_place(session, target)
     with writing(session):
         bring(Spool(session.folder))  # what is still only on this machine's disk belongs to it
         files = files_of(session.folder)
@@ -45,6 +46,20 @@ def export_session(session: Session, destination: Path | str) -> Path:
             told = f"{target} cannot be written: {fault.strerror or fault}"
             raise MachineError(told, "choose another place, or check its permissions and space") from None
     return target
+
+
+def _need_place(session: Session, target: Path) -> None:
+    """SessionError unless a session can be exported to exactly that path."""
+    if target.exists():
+        raise SessionError(f"{target} is there already", "choose another name, or move it away first")
+    around = [place for place in target.parents if place == session.folder or (place / "session.json").is_file()]
+    if around:
+        raise SessionError(f"{target} is inside the session {around[0]}", "choose a place outside")
+    if not target.parent.is_dir():
+        raise SessionError(f"there is no folder {target.parent}", "make it first, or choose one that is there")
+    if target.suffix.lower() in _NO_FOLDERS:
+        told = f"{target.name} is neither a folder nor a zip, and sessions are exported as nothing else"
+        raise SessionError(told, f"call it {target.name.partition('.')[0] or session.name}.zip, or name a folder")
 
 
 def remove_session(session: Session) -> Path:

@@ -20,7 +20,7 @@ from fsd.runtime.spool.turn import places
 
 
 def describe(session: Session) -> dict[str, Any]:
-    """Counts, sizes in bytes, checkpoints a stage, the recipe's steps, the state in words and the verb to run next.
+    """Counts, sizes in bytes, steps and checkpoints a stage, the state in words and the verb to run next.
 
     A session whose record or recipe cannot be read is described too: its state says why, `next` what to do about it.
     """
@@ -41,7 +41,8 @@ def describe(session: Session) -> dict[str, Any]:
         "held_out": len(photo_files(session.held_out_images)),
         "captions": len(_captioned(session)),
         "class_images": len(photo_files(session.class_images)) + len(photo_files(session.concept_images)),
-        "steps": {stage: getattr(recipe, stage).steps for stage in recipe.stages},
+        "steps_done": {stage: max((c["step"] for c in checkpoints[stage]), default=0) for stage in recipe.stages},
+        "steps_planned": {stage: getattr(recipe, stage).steps for stage in recipe.stages},
         "checkpoints": checkpoints,
         "ckpt": [path.name for path in session.ckpt_files()],
         "loras": [path.name for path in session.lora_files()],
@@ -60,9 +61,8 @@ def in_lines(facts: dict[str, Any]) -> str:
     counts = {"photos": "photos", "held_out": "held out", "captions": "with captions", "class_images": "class images"}
     lines += [f"{words}: {facts[name]}" for name, words in counts.items() if facts[name] or name == "photos"]
     lines += [f"base model: {facts['base_model']} ({facts['family']})"] if facts["base_model"] else []
-    for stage, steps in facts["steps"].items():
-        reached = max((checkpoint["step"] for checkpoint in facts["checkpoints"][stage]), default=0)
-        lines.append(f"{STAGES[stage]}: {reached} of {steps} steps")
+    for stage, steps in facts["steps_planned"].items():
+        lines.append(f"{STAGES[stage]}: {facts['steps_done'][stage]} of {steps} steps")
     lines += [f"CKPT: {', '.join(facts['ckpt'])}"] if facts["ckpt"] else []
     lines += [f"LoRA: {', '.join(facts['loras'])}"] if facts["loras"] else []
     writer = facts["writer"]
@@ -105,7 +105,7 @@ def _record(folder: Path) -> dict[str, Any] | None:
 
 def _state(session: Session, recipe: Recipe, facts: dict[str, Any], prompts: str) -> tuple[str, str]:
     """(state in words, next verb): the first thing in the pipeline's order that is not done yet."""
-    reached = {stage: max((c["step"] for c in facts["checkpoints"][stage]), default=0) for stage in STAGES}
+    reached = facts["steps_done"]
     done = {stage: _is_done(facts["checkpoints"][stage], getattr(recipe, stage).steps) for stage in recipe.stages}
     if facts["ckpt"] and not any(facts["checkpoints"].values()):
         return "CKPT saved", "generate" if facts["base_model"] else "choose-base-model"

@@ -8,10 +8,10 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
-from fsd.data.copying import becoming, belongs, copied, files_of
+from fsd.data.copying import LEFT_OUT, becoming, belongs, copied, files_of
 from fsd.data.folder import CKPT_SUFFIXES, ORIGINAL_MARKS, Session, read_manifest
 from fsd.data.names import check_name, is_silent, user_path
-from fsd.data.safe_zip import MAX_TOTAL_BYTES, SafeZip
+from fsd.data.safe_zip import MAX_TOTAL_BYTES, SafeZip, first_folder
 from fsd.data.session import FOLDERS, check_root, open_session_folder, sessions_folder
 from fsd.errors import SessionError
 from fsd.runtime.files import make_folder, write_json
@@ -21,10 +21,11 @@ Copy = tuple[PurePosixPath, int, Callable[[Path], None]]
 """A file of a session to come: its path inside the session, its bytes, and what writes it to a path."""
 
 
-def import_session(root: Path | str, source: Path | str, name: str | None = None) -> Session:
+def import_session(root: Path | str, source: Path | str, name: str | None = None, link: str = "") -> Session:
     """The session made from an exported folder or zip, also of the original suite; whole or not at all.
 
-    name: what to call it here (default: as it was). SessionError if the name is taken, or the source unsafe or newer.
+    name: what to call it here (default: as it was). link: where the source was fetched from, for errors. SessionError if
+    the name is taken, or the source unsafe or newer.
     """
     path = user_path(source)
     if not path.exists():
@@ -32,9 +33,15 @@ def import_session(root: Path | str, source: Path | str, name: str | None = None
     if path.is_dir():
         read_manifest(path)
         return _bring_in(root, _folder_copies(path), name or path.name, path)
-    with SafeZip(path) as archive:
+    with SafeZip(path, link=link) as archive:
         top, copies = _zip_copies(archive)
         return _bring_in(root, copies, name or top or path.stem, path)
+
+
+def session_in(start: bytes) -> str:
+    """The name of the session in a zip that begins so; "" where that does not tell."""
+    top = first_folder(start)
+    return "" if top in (*FOLDERS, *ORIGINAL_MARKS, *LEFT_OUT) or is_silent(top) else top
 
 
 def _folder_copies(folder: Path) -> list[Copy]:
@@ -76,7 +83,8 @@ def free_folder(root: Path | str, name: str) -> Path:
     check_root(root)
     folder = sessions_folder(root) / check_name(name)
     if folder.exists():
-        raise SessionError(f"there is already a session {name!r} in {folder.parent}", "give the import another name")
+        told = f"there is already a session {name!r} in {folder.parent}"
+        raise SessionError(told, "give the import another name: name=NEW")
     return folder
 
 

@@ -43,8 +43,8 @@ def open_session(root: Path | str, name: str, create: bool = False) -> Session:
     folder = there / (name if is_plain(name) and (there / name).is_dir() else check_name(name))
     if folder.is_dir() and not (create and not any(folder.iterdir())):
         return open_session_folder(folder)
+    check_root(root, to_read=not create)
     if create:
-        check_root(root)
         return _make(folder)
     names = [session.name for session in list_sessions(root)]
     close = get_close_matches(name, names, n=1)
@@ -84,10 +84,15 @@ def list_sessions(root: Path | str) -> list[Session]:
     return [Session(path) for path in sorted(found) if is_session(path)]
 
 
-def check_root(root: Path | str) -> None:
-    """SessionError unless `root` is a folder or can become one: a Drive that is not mounted is not papered over."""
+def check_root(root: Path | str, to_read: bool = False) -> None:
+    """SessionError unless `root` is a folder or can become one: a Drive that is not mounted is not papered over.
+
+    to_read: it must be there.
+    """
     root = user_path(root)
     if root.exists() and not root.is_dir():
         raise SessionError(f"{root} is a file, not a folder", "give the folder that the sessions are to lie in")
     if not root.exists() and not root.parent.is_dir():
         raise SessionError(f"there is no folder {root.parent}", "mount Drive first, or give a folder that exists")
+    if to_read and not root.exists():
+        raise SessionError(f"there is no folder {root}", "check the path (root, or FSD_HOME); open_session makes it")

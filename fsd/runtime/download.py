@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -27,12 +28,14 @@ def fetch(
     label: str = "",
     page: str = "",
     quiet: bool = False,
+    look: Callable[[bytes], object] | None = None,
     clock: Clock = REAL_CLOCK,
 ) -> Path:
     """The file behind an http(s) link, in `folder` under its true name; fetched unless it is there.
 
     name: instead of what the server calls it. size_bytes, sha256: what it must be. token: for the link's own host
     (default: what `secrets` has for it). label: what people call it. page: where they can look at it. quiet: no bar.
+    look: is shown how the file begins before any of it is kept; what it raises ends the download.
     DownloadError when it cannot be had or is not what was asked for, MachineError when there is no space.
     """
     name = safe_name(name)
@@ -40,7 +43,7 @@ def fetch(
         return found
     wanted = Wanted(
         url=url, title=label or name or shown(url), page=page or shown(url), clock=clock, name=name,
-        size_bytes=size_bytes, sha256=sha256.lower(), token=token or secrets.token_for(url),
+        size_bytes=size_bytes, sha256=sha256.lower(), token=token or secrets.token_for(url), look=look,
     )  # fmt: skip
     visitor = Visitor(url, wanted.token)
     with Partial(folder, url) as partial:

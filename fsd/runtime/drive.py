@@ -40,14 +40,15 @@ _warned: set[str] = set()
 def home() -> Path:
     """Where sessions are kept: FSD_HOME if set, My Drive (mounted first) on Colab, the current folder elsewhere.
 
-    A folder of Colab's own disk is said to be temporary. MachineError when Drive cannot be mounted.
+    A folder of Colab's own disk is said to be temporary. MachineError as for `place`, and when Drive cannot be mounted.
     """
     if chosen := os.environ.get("FSD_HOME"):
-        if colab.in_colab() and not on_drive(Path(chosen)) and chosen not in _warned:
+        folder = place(chosen)
+        if colab.in_colab() and not on_drive(folder) and chosen not in _warned:
             _warned.add(chosen)
             report.say(f"TEMPORARY STORAGE: {chosen} is on this machine's disk, and ALL OF IT IS LOST when Colab ends")
             report.say("it. Download or export what you want to keep, or unset FSD_HOME to use Google Drive.")
-        return Path(chosen)
+        return folder
     return mount() if colab.in_colab() else Path.cwd()
 
 
@@ -59,12 +60,16 @@ def on_drive(path: Path) -> bool:
 def place(named: str) -> Path:
     """The folder that a name means: "My Drive/models" and "Shared drives/TEAM/models" as Drive's page shows them.
 
-    Anything else is a path. MachineError naming the shared drives there are, when there is none of that name.
+    Anything else is a path, and so is what begins with a folder that is here. MachineError where Drive cannot be mounted,
+    and naming the shared drives there are, when there is none of that name.
     """
     parts = Path(named).parts
-    top = _TOPS.get(parts[0].replace(" ", "").casefold()) if parts and not Path(named).exists() else None
-    if not top or not colab.in_colab():
+    top = _TOPS.get(parts[0].replace(" ", "").casefold()) if parts else None
+    if not top or Path(parts[0]).exists():
         return Path(named)
+    if not colab.in_colab():
+        told = f"{named!r} is a place on Google Drive, which only Colab mounts, and this machine is none of Colab's"
+        raise MachineError(told, f"give a folder of this machine; if {parts[0]!r} is to be one, make it first")
     root = mount()
     return root.joinpath(*parts[1:]) if top == MY_DRIVE else _shared(root.with_name(SHARED), parts[1:])
 

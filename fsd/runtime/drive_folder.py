@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -43,9 +43,10 @@ def asking() -> DriveApi:
     return DriveApi(partial(colab.drive_token, colab.READ_FILES))
 
 
-def fetch_folder(number: str, place: Path, api: DriveApi) -> Path:
+def fetch_folder(number: str, place: Path, api: DriveApi, look: Callable[[str], object] = str) -> Path:
     """The folder with that ID, in `place` under its own name; files that are there from an earlier try stay.
 
+    look: is told the name before anything is fetched; what it raises ends it.
     DownloadError when it holds what cannot be a folder here, or a file does not arrive as it is there; MachineError
     without access or space.
     """
@@ -55,6 +56,7 @@ def fetch_folder(number: str, place: Path, api: DriveApi) -> Path:
             f"{top.get('name', number)} is no folder on Google Drive", "share the folder, or a zip of it"
         )
     folder = place / (safe_name(top["name"]) or "folder")
+    look(folder.name)
     remotes = list(_listed(api, number, PurePosixPath(), set()))
     there = [remote for remote in remotes if _size(folder / remote.inner) == remote.size_bytes]
     total = sum(remote.size_bytes for remote in remotes) - sum(remote.size_bytes for remote in there)

@@ -135,13 +135,11 @@ def remove_folder(folder: Path) -> int:
     return freed
 
 
-def clear_temporary(folder: Path, untouched_s: float = 0) -> int:
-    """Remove what interrupted writes left directly in `folder`, if untouched for so long; return the bytes freed."""
+def clear_temporary(folder: Path) -> int:
+    """Remove what interrupted writes left directly in `folder`; return the bytes freed."""
     freed = 0
     for path in folder.glob(f".*{TEMPORARY_MARK}*"):
         with suppress(FileNotFoundError):
-            if time.time() - path.lstat().st_mtime < untouched_s:
-                continue
             freed += size_bytes(path)
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)

@@ -23,7 +23,10 @@ _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
 @dataclass(frozen=True)
 class Wanted:
-    """What was asked for. title: what people call it. page: where they can look at it. "" and None: not known."""
+    """What was asked for. title: what people call it. page: where they can look at it. "" and None: not known.
+
+    look: is shown how the file begins before any of it is kept, and may refuse it.
+    """
 
     url: str
     title: str
@@ -33,6 +36,7 @@ class Wanted:
     size_bytes: int | None = None
     sha256: str = ""
     token: str = field(default="", repr=False)
+    look: Callable[[bytes], object] | None = None
 
 
 def receive(wanted: Wanted, visitor: Visitor, partial: Partial, count: Callable[[int], object]) -> bool:
@@ -61,6 +65,8 @@ def _store(wanted: Wanted, answer: Answer, first: bytes, partial: Partial, count
     """Add a body, whose start is `first`, to what is there; True when the file is whole."""
     missing, total = _place(wanted, answer, partial)
     name = wanted.name or file_name(answer.header("Content-Disposition"), wanted.url, answer.url)
+    if wanted.look and not partial.size_bytes:
+        wanted.look(first)
     partial.describe(Facts(name, total, _validator(answer)))
     partial.need_room()
     block = first if missing is None else first[:missing]

@@ -140,7 +140,8 @@ def refuse(answer: Answer, what: str, page: str, had_token: bool, now_s: float) 
             f"the proxy wants a login before it asks {host} for {what} (407)", proxies.remedy(answer.url)
         )
     if answer.status in (404, 410):
-        raise Gone(f"{what} is gone from {host} ({answer.status})", "check the link, or take the model from elsewhere")
+        hint = f"open {page} in a browser; if nothing is there either, ask for a new link, or take it from elsewhere"
+        raise Gone(f"{what} is not, or no longer, at {host} ({answer.status})", hint)
     raise DownloadError(f"{host} does not give {what}: it answers with {answer.status}", f"open {page} in a browser")
 
 

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from fsd.errors import MachineError, RecipeError
-from fsd.runtime import colab
+from fsd.runtime import colab, drive
 from fsd.settings import one_of
 
 
@@ -32,7 +32,7 @@ def need_packages() -> None:
 
 def home_folder(root: str) -> Path:
     """The folder that holds Fast-Dreambooth/ and WebUI/; MachineError unless it is one."""
-    home = Path(os.path.expanduser(root)).resolve() if root else colab.home().resolve()
+    home = (drive.place(os.path.expanduser(root)) if root else colab.home()).resolve()
     if not os.path.isdir(home):
         what = "is a file" if os.path.exists(home) else "does not exist"
         raise MachineError(f"the folder {home} {what}", "name the folder that holds Fast-Dreambooth/, or make it first")

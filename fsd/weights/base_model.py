@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from fsd.errors import DownloadError, FsdError, RecipeError, WeightsError
 from fsd.families import FAMILIES, get_family
 from fsd.families.family import ModelFamily, Source
-from fsd.runtime import files, report
+from fsd.runtime import drive, files, report
 from fsd.runtime.partial import link_key
 from fsd.weights.base_folder import check_folder, check_parts, file_fingerprint
 from fsd.weights.hub import hub_file, hub_folder
@@ -60,7 +60,7 @@ def models_folder() -> Path:
     Not on Drive unless FSD_HOME says so: it is slow, and what comes from a link can come again.
     """
     if home := os.environ.get("FSD_HOME"):
-        return Path(home) / "models"
+        return drive.place(home) / "models"
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fsd" / "models"
 
 

@@ -208,19 +208,6 @@ def superseded(checkpoints: Path, stage: str, say: Callable[[str], None]) -> tup
     return newest, [folder for folder in there if newest and folder != newest.folder]
 
 
-def keep_newest(checkpoints: Path, stage: str, say: Callable[[str], None]) -> int:
-    """Delete all checkpoints of a stage but the newest whole one, and its optimizer state if it is the last step.
-
-    What interrupted saves left goes too. Returns the bytes freed.
-    """
-    freed = files.clear_temporary(checkpoints)
-    newest, gone = superseded(checkpoints, stage, say)
-    freed += sum(files.size_bytes(folder) for folder in gone)
-    for folder in gone:
-        discard(folder)
-    return freed + (drop_optimizer(newest) if newest and newest.done else 0)
-
-
 def prune(checkpoints: Path, stage: str, keep: int) -> list[str]:
     """Delete all but the newest `keep` checkpoints of a stage in this one place; return the deleted names."""
     gone = _named(checkpoints, stage)[:-keep]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from fsd.runtime import files
+from fsd.runtime import files, report
 from fsd.runtime.sealing import discard
 from fsd.runtime.spool.local_first import twin
 from fsd.runtime.spool.spool import Spool
@@ -39,6 +42,10 @@ class Removable:
     session: Path
     checkpoint: checkpoint.Checkpoint | None = None
 
+    def to_json(self) -> dict[str, Any]:
+        """The thing as plain JSON values."""
+        return {"kind": self.kind, "path": str(self.path), "size_bytes": self.size_bytes, "why": KINDS[self.kind]}
+
 
 def removable(session: Path, say: Callable[[str], None]) -> list[Removable]:
     """What can go from a session's folder, largest first; the newest whole checkpoint of each stage never does.
@@ -48,6 +55,7 @@ def removable(session: Path, say: Callable[[str], None]) -> list[Removable]:
     """
     found = [("cache", session / "cache"), *(("bin", path) for path in _folders(session.parent.parent / "bin"))]
     found += [("leftovers", path) for place in (session, session / "checkpoints") for path in _temporary(place)]
+    found += [("leftovers", path) for path in _temporary(session.parent) if _untouched_s(path) > UNTOUCHED_S]
     rows = [Removable(kind, path, files.size_bytes(path), session) for kind, path in found if path.exists()]
     for stage in checkpoint.STAGES:
         newest, older = checkpoint.superseded(session / "checkpoints", stage, say)
@@ -57,6 +65,12 @@ def removable(session: Path, say: Callable[[str], None]) -> list[Removable]:
     rows += [Removable("aside", path, size_bytes, session) for path, size_bytes in set_aside.kept(session)]
     rows += _local_copies(session)
     return sorted((row for row in rows if row.size_bytes), key=lambda row: -row.size_bytes)
+
+
+def as_table(rows: list[Removable]) -> str:
+    """The rows for people: each with its size, its place and why it can go."""
+    lines = [[row.kind, report.human_bytes(row.size_bytes), str(row.path), KINDS[row.kind]] for row in rows]
+    return report.table(lines, ["what", "size", "where", "why it can go"])
 
 
 def free(rows: list[Removable], kinds: Collection[str]) -> int:
@@ -95,3 +109,9 @@ def _folders(place: Path) -> list[Path]:
 
 def _temporary(place: Path) -> list[Path]:
     return [path for path in place.iterdir() if files.is_temporary(path)] if place.is_dir() else []
+
+
+def _untouched_s(path: Path) -> float:
+    with suppress(FileNotFoundError):
+        return time.time() - path.lstat().st_mtime
+    return 0.0

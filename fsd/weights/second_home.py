@@ -10,9 +10,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from fsd.errors import DownloadError, FsdError, MachineError
+from fsd.errors import FsdError, MachineError, UploadError
 from fsd.families.family import Source
 from fsd.runtime import files, report, secrets
+from fsd.weights import links
 from fsd.weights.hub_errors import HubUnreachable, hub_error
 
 _NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -33,27 +34,35 @@ class Sent:
 
 
 class SecondHome:
-    """A private repository, made if there is none; DownloadError with what to do when the hub refuses, or it is public.
+    """A private repository, made if there is none; UploadError with what to do when the hub refuses, or it is public.
 
     client: an HfApi.
     """
 
     def __init__(self, repository: str, client: Any = None) -> None:
-        if not _NAME.fullmatch(repository):
-            raise DownloadError(f"{repository!r} names no repository", "write OWNER/NAME, such as me/cup")
-        self.repository = repository
-        with _told(repository):
+        self.repository = _named(repository)
+        with _told(self.repository):
             self._hub = client or _client()
-            self._hub.create_repo(repository, private=True, exist_ok=True)
-            _need_private(self._hub, repository)
+            self._hub.create_repo(self.repository, private=True, exist_ok=True)
+            _need_private(self._hub, self.repository)
 
     def send(self, contents: Mapping[str, Path | bytes]) -> list[Sent]:
         """Put files there, and read back from the hub what it holds of each; what is there already is not sent again.
 
-        contents: name there -> file or bytes. DownloadError when the hub refuses, or holds something else afterwards.
+        contents: name there -> file or bytes. UploadError when the hub refuses, or holds something else afterwards.
         """
         with _told(self.repository):
             return [_send_one(self._hub, self.repository, name, content) for name, content in contents.items()]
+
+
+def _named(text: str) -> str:
+    """The OWNER/NAME that a text or the link of a repository's page names."""
+    found = links.read_link(text) if links.is_link(text) else None
+    name = found.repository if isinstance(found, Source) else text.strip("/ ")
+    if not _NAME.fullmatch(name):
+        hint = "write OWNER/NAME, such as me/cup, where OWNER is your name on the hub"
+        raise UploadError(f"{text!r} names no repository on the hub", hint)
+    return name
 
 
 @contextmanager
@@ -71,19 +80,28 @@ def _refused(repository: str, fault: Exception) -> FsdError:
     """What it means that the hub did not take it; never the hub's own text, which may hold addresses and tokens."""
     status = getattr(getattr(fault, "response", None), "status_code", None)
     if status in (401, 403):
-        hint = f"make a token with the right to write there; {secrets.how_to_give('HF_TOKEN')}"
-        return DownloadError(f"the hub does not let this token write to {repository} ({status})", hint)
+        hint = f"the token needs the right to write there: {_how_to_sign_in()}"
+        return UploadError(f"the hub does not let this token write to {repository} ({status})", hint)
     known = hub_error(Source(repository), fault)
-    if isinstance(known, HubUnreachable | MachineError):
-        return known
+    if isinstance(known, HubUnreachable):
+        told = f"{repository} could not be written: the hub cannot be reached"
+        return UploadError(told, f"{known.hint}; what arrived whole is not sent again")
+    if isinstance(known, MachineError):
+        told = f"what is to be sent to {repository} cannot be read: {getattr(fault, 'strerror', '')}"
+        return MachineError(told, "check this machine's disk, then run it again")
     what = f"{type(fault).__name__}{f' {status}' if status else ''}"
-    return DownloadError(f"{repository} could not be written: {what}", "run it again: what arrived whole stays")
+    return UploadError(f"{repository} could not be written: {what}", "run it again: what arrived whole stays")
+
+
+def _how_to_sign_in() -> str:
+    return secrets.how_to_sign_in("https://huggingface.co")
 
 
 def _client() -> Any:
     token = secrets.token("HF_TOKEN")
     if not token:
-        raise MachineError("there is no token to write to the hub with", secrets.how_to_give("HF_TOKEN"))
+        told = "there is no token to write to the hub with"
+        raise MachineError(told, f"it needs the right to write: {_how_to_sign_in()}")
     try:
         from huggingface_hub import HfApi
         from huggingface_hub.utils import disable_progress_bars
@@ -96,7 +114,7 @@ def _client() -> Any:
 def _need_private(hub: Any, repository: str) -> None:
     if hub.model_info(repository).private is not True:
         hint = "choose another name, or make it private on its page"
-        raise DownloadError(f"{repository} is public: your model would be everybody's", hint)
+        raise UploadError(f"{repository} is public: your model would be everybody's", hint)
 
 
 def _send_one(hub: Any, repository: str, name: str, content: Path | bytes) -> Sent:
@@ -110,7 +128,7 @@ def _send_one(hub: Any, repository: str, name: str, content: Path | bytes) -> Se
     hub.upload_file(path_or_fileobj=where, path_in_repo=name, repo_id=repository)
     if not _is_there(hub, repository, name, expected):
         hint = "run it again: what arrived whole is not sent twice; keep your own copy until it is confirmed"
-        raise DownloadError(f"{repository} does not hold {name} as it was sent", hint)
+        raise UploadError(f"{repository} does not hold {name} as it was sent", hint)
     return Sent(name, size_bytes, sha256, False)
 
 

@@ -73,7 +73,7 @@ def _look_at_drive(found: Findings) -> None:
 
 
 def _look_at_room(found: Findings, free: int) -> None:
-    step = "make room on Drive and empty its bin, which counts too; the cell 'Free Drive space' deletes what can be made again"
+    step = "make room on Drive and empty its bin, which counts too; the cell 'Clean session' deletes what can be made again"
     if free < _DRIVE_FULL_BYTES:
         found.problem(f"Google Drive is full: {human_bytes(free)} free", step, *BOTH)
     elif free < _DRIVE_ROOMY_BYTES:

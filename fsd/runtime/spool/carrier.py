@@ -77,6 +77,8 @@ class Carrier:
                 doomed = files.temporary_beside(path)
                 path.rename(doomed)
                 aside.remove(doomed)
+            for left in retire.leftovers(self._place(item)) if keep else ():
+                aside.remove(left)
 
     def _place(self, item: Item) -> Path:
         return self.target / (item.at or item.name)

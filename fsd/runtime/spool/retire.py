@@ -6,7 +6,7 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 
-from fsd.runtime import sealing
+from fsd.runtime import files, sealing
 from fsd.runtime.lock_record import LOCK_NAME, is_here, read
 
 _SERIES = re.compile(r"(.+)-(\d+)")
@@ -36,6 +36,13 @@ def superseded(newest: Path, keep: int, session: Path) -> list[Path]:
         return []
     stay = set(whole[len(whole) - (keep - 1) :])
     return [path for path in older if path not in stay]
+
+
+def leftovers(newest: Path) -> list[Path]:
+    """What interrupted deliveries and deletions of older ones of a series left beside `newest`."""
+    mine, found = series(newest.name), newest.parent.glob(f".*{files.TEMPORARY_MARK}*")
+    named = [(series(path.name[1:].partition(files.TEMPORARY_MARK)[0]), path) for path in found]
+    return [path for other, path in named if mine and other and other[0] == mine[0] and other < mine]
 
 
 def _is_rivals(path: Path, since: str) -> bool:

@@ -81,6 +81,8 @@ def pick_up(spool: Spool) -> None:
 
 def as_text(spool: Spool) -> str:
     """The state of everything on its way, as a table; what is left to do and why."""
+    if spool.local is None:
+        return f"{spool.target} is kept on this machine only: nothing is copied to Drive"
     rows = [[item.name, human_bytes(item.size_bytes), item.state, item.why] for item in spool.items()]
     if not rows:
         return "nothing is on its way to Drive"

@@ -24,6 +24,7 @@ from fsd.runtime.spool.carrier import Carrier, Confirm, words
 from fsd.runtime.spool.heartbeat import Heartbeat
 from fsd.runtime.spool.local_first import twin
 from fsd.runtime.spool.state import CONFIRMED, LEVELS, LOCAL, WRITTEN, Item, SpoolState
+from fsd.runtime.spool.turn import is_stale
 
 BEAT_S = 60.0
 MOST_BEATS = 32
@@ -182,6 +183,9 @@ class Spool:
                     return None
                 if other := elsewhere(self.target):
                     self._state.became(item, replace(item, why=f"{who(other)} writes the session now"))
+                    return None
+                if is_stale(self.target):
+                    self._state.became(item, replace(item, why="another machine has written to the session since"))
                     return None
                 return do(item)
 
