@@ -2,14 +2,14 @@
 
     photos -> session -> crop and captions -> text-encoder stage -> UNet stage -> CKPT -> pictures of your subject
 
-The pictures are in `pictures`, the whole of it at once in `demo` and `job_file`, all else in `upkeep`, `models` and `serving`.
-Nothing here loads torch: each stage that needs it is a child process that reads the session and writes into it.
+Training and its files are in `training`, the pictures in `pictures`, the whole of it at once in `demo` and `job_file`, all else
+in `upkeep`, `models` and `serving`. Nothing here loads torch: each stage that needs it is a child process that reads the
+session and writes into it.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 from fsd.data import session as sessions
@@ -17,7 +17,6 @@ from fsd.data.session import Session
 from fsd.errors import RecipeError, SessionError
 from fsd.families import FAMILIES, get_family
 from fsd.families.rules import resolution_warning
-from fsd.give_back import give_back, need_to_give_back
 from fsd.naming import missing_words, name_subject
 from fsd.needs import base_folder, family_found, family_of, need_photos, opened, recipe_for, wheelhouse_root
 from fsd.presets import PRESETS, with_preset
@@ -25,9 +24,21 @@ from fsd.runtime import colab, drive, machine, report, wheels
 from fsd.runtime.packages import wheel_house
 from fsd.runtime.report import Result
 from fsd.settings import one_of
-from fsd.stage import save_lora_stage, save_stage, train_stage
-from fsd.weights import checkpoint
+from fsd.training import save_ckpt, save_lora, train_lora, train_text_encoder, train_unet
 from fsd.weights.base_model import find_base_model
+
+__all__ = [
+    "add_photos",
+    "caption_photos",
+    "choose_base_model",
+    "open_session",
+    "save_ckpt",
+    "save_lora",
+    "setup",
+    "train_lora",
+    "train_text_encoder",
+    "train_unet",
+]  # fmt: skip
 
 
 def setup(profile: str = "", save_wheelhouse: bool = False, root: str = "") -> Result:
@@ -148,100 +159,3 @@ def caption_photos(session: Session, mode: str = "keep", template: str = "") -> 
     rows = prompt_table(session, base_folder(session) / "tokenizer")
     text = f"{done.text()}\n{prompt_table_text(rows)}"
     return Result(text, prompts=[row.to_json() for row in rows], written=done.written, kept=done.kept)
-
-
-def train_text_encoder(
-    session: Session, steps: int | None = None, learning_rate: float | None = None, fork: bool = False
-) -> Result:
-    """Stage 1: teach the text encoder your subject's name. Run it again to go on after an interruption.
-
-    steps: how many (default: by the number of photos; 0 skips the stage).
-    learning_rate: default 1e-6.
-    fork: go on from the last checkpoint although the settings have changed since.
-    """
-    return train_stage(session, "text_encoder", steps, learning_rate, fork)
-
-
-def train_unet(
-    session: Session,
-    steps: int | None = None,
-    learning_rate: float | None = None,
-    fork: bool = False,
-    disconnect: bool = False,
-) -> Result:
-    """Stage 2: teach the UNet what your subject looks like. Run it again to go on after an interruption.
-
-    steps: how many (default: 100 a photo, 500 to 3000).
-    learning_rate: default 2e-6.
-    fork: go on from the last checkpoint although the settings have changed since.
-    disconnect: then write the CKPT too, and give the machine back to Colab once all is on Drive. Not if anything fails.
-    """
-    need_photos(session)
-    need_to_give_back(session, disconnect)
-    first = session.recipe().text_encoder.steps
-    if first and not checkpoint.is_done(session.checkpoints, "text_encoder"):
-        hint = "run train_text_encoder first, or run it with 0 steps"
-        raise SessionError(f"the text encoder of session {session.name!r} is not trained yet", hint)
-    trained = train_stage(session, "unet", steps, learning_rate, fork)
-    return _then_away(session, trained, save_ckpt) if disconnect else trained
-
-
-def train_lora(
-    session: Session,
-    steps: int | None = None,
-    learning_rate: float | None = None,
-    rank: int | None = None,
-    fork: bool = False,
-    disconnect: bool = False,
-) -> Result:
-    """Instead of both stages: teach a LoRA your subject, a small file that changes any model of the family.
-
-    steps: how many (default: 100 a photo).
-    learning_rate: default 1e-4.
-    rank: how much it can learn, 1 to 1024 (default: 16).
-    fork: go on from the last checkpoint although the settings have changed since.
-    disconnect: then write its file too, and give the machine back to Colab once all is on Drive. Not if anything fails.
-    """
-    need_photos(session)
-    need_to_give_back(session, disconnect)
-    trained = train_stage(session, "lora", steps, learning_rate, fork, rank)
-    return _then_away(session, trained, save_lora) if disconnect else trained
-
-
-def save_lora(session: Session, step: str = "", disconnect: bool = False) -> Result:
-    """Write the trained LoRA as one file that web UIs open.
-
-    step: one saved step, such as lora-000500 (default: the newest).
-    disconnect: then give the machine back to Colab, once all is on Drive.
-    """
-    need_to_give_back(session, disconnect)
-    saved = save_lora_stage(session, step)
-    if disconnect:
-        report.say(saved.text)
-        give_back(session)
-    return saved
-
-
-def save_ckpt(
-    session: Session, format: str = "safetensors", dtype: str = "fp16", step: str = "", disconnect: bool = False
-) -> Result:
-    """Write the trained model as one file that web UIs open.
-
-    format: "safetensors", or "ckpt" for tools that know nothing newer.
-    dtype: "fp16" (half the size) or "fp32".
-    step: one saved step, such as unet-000500 (default: the newest).
-    disconnect: then give the machine back to Colab, once all is on Drive.
-    """
-    need_to_give_back(session, disconnect)
-    saved = save_stage(session, format, dtype, step)
-    if disconnect:
-        report.say(saved.text)
-        give_back(session)
-    return saved
-
-
-def _then_away(session: Session, trained: Result, save: Callable[..., Result]) -> Result:
-    """What training gave, without its picture, after its file was written and the machine given back."""
-    report.say(trained.text)
-    save(session, disconnect=True)
-    return Result(trained.text, **trained)  # its picture was on Drive, which is away now

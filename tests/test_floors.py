@@ -12,7 +12,7 @@ import fsd
 PACKAGE = Path(fsd.__file__).parent
 FLOORS = {
     "pipeline": 5, "__main__": 5, "calling": 5, "command_line": 5, "verb_names": 5, "stage": 5, "job_file": 5, "demo": 5,
-    "job_orders": 5, "job_reading": 5, "job_faults": 5, "job_room": 5, "job_done": 5, "pictures": 5, "planning": 5,
+    "job_orders": 5, "job_reading": 5, "job_faults": 5, "job_room": 5, "job_done": 5, "pictures": 5, "planning": 5, "training": 5,
     "give_back": 5, "sharing": 5, "upkeep": 5, "models": 5, "serving": 5, "needs": 5, "naming": 5,
     "train": 4, "generate": 4, "webui": 4, "data": 3, "weights": 3, "runtime": 2,
     "families": 1, "recipe": 1, "recipe_groups": 1, "recipe_faults": 1, "presets": 1, "settings": 1, "errors": 1, "job": 1,

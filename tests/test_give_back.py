@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from micro import make_micro_session
 
-from fsd import job_file, pipeline, stage, upkeep
+from fsd import job_file, pipeline, stage, training, upkeep
 from fsd.data.session import Session
 from fsd.errors import MachineError, TrainingError
 from fsd.runtime import colab, drive
@@ -67,7 +67,7 @@ def test_one_tick_trains_saves_the_ckpt_and_then_gives_the_machine_back(
 @pytest.fixture
 def trained(session: Session, monkeypatch: pytest.MonkeyPatch) -> Session:
     """A session for which training takes no time."""
-    monkeypatch.setattr(pipeline, "train_stage", lambda *_: Result("trained", stage="unet", steps=2))
+    monkeypatch.setattr(training, "train_stage", lambda *_: Result("trained", stage="unet", steps=2))
 
     def save(saved: Session, *_: object) -> Result:
         (working(saved.folder)).mkdir(parents=True, exist_ok=True)
@@ -75,7 +75,7 @@ def trained(session: Session, monkeypatch: pytest.MonkeyPatch) -> Session:
         Spool(saved.folder).add("cup.safetensors")
         return Result("saved")
 
-    monkeypatch.setattr(pipeline, "save_stage", save)
+    monkeypatch.setattr(training, "save_stage", save)
     return session
 
 
@@ -93,7 +93,7 @@ def test_what_fails_keeps_the_machine(
     def fail(*_: object) -> None:
         raise TrainingError("the loss is nan", "")
 
-    monkeypatch.setattr(pipeline, verb, fail)
+    monkeypatch.setattr(training, verb, fail)
     with pytest.raises(TrainingError):
         pipeline.train_unet(trained, disconnect=True)
     assert given_back == []
