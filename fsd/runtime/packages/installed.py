@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -74,11 +75,15 @@ def kept_needs(of: Found, found: Mapping[str, Found]) -> list[Requirement]:
 
 def lost_file() -> str:
     """The first file of the overlay's packages that is missing or has another size than was installed, "" if none."""
-    for distribution in metadata.distributions(path=overlay.child_paths()):
-        for file in distribution.files or [metadata.PackagePath("RECORD")]:
-            path = Path(str(distribution.locate_file(file)))
-            if not path.is_file() or getattr(file, "size", None) not in (None, path.stat().st_size):
-                return str(file)
+    for record in (path for home in overlay.child_paths() for path in sorted(Path(home).glob("*.dist-info"))):
+        try:
+            rows = list(csv.reader((record / "RECORD").read_text(encoding="utf-8").splitlines()))
+        except (OSError, UnicodeDecodeError):
+            return f"{record.name}/RECORD"
+        for name, _, size in (row for row in rows if len(row) == 3):  # metadata.files leaves out what is missing
+            path = record.parent / name
+            if not path.is_file() or size not in ("", str(path.stat().st_size)):
+                return name
     return ""
 
 
