@@ -14,7 +14,7 @@ from fsd.errors import RecipeError, WeightsError
 from fsd.families import get_family
 from fsd.needs import base_folder, need_photos, need_training
 from fsd.recipe import STAGES_OF, Recipe
-from fsd.runtime import files, report
+from fsd.runtime import files, live, report
 from fsd.runtime.process import LOADING, run_stage
 from fsd.runtime.report import Result
 from fsd.runtime.space import Need, need_room
@@ -55,15 +55,16 @@ def train_stage(
         run_stage("fsd.generate.sample", str(session.folder), "--class-images")
     take_turn(session)
     report.say(LOADING.format(checkpoint.STAGES[stage]))
+    plots = [place / "loss.png" for place in (working(session.logs), session.logs)]
     try:
         bring(spool_of(session.folder))  # what an earlier machine left here, and a Drive that died meanwhile
-        figures = run_stage(f"fsd.train.{stage}", str(session.folder), *(["--fork"] if fork else []))
+        with live.shown(plots):
+            figures = run_stage(f"fsd.train.{stage}", str(session.folder), *(["--fork"] if fork else []))
     except RecipeError:  # refused before anything was trained
         session.save_recipe(before)
         raise
     finally:
         bring(spool_of(session.folder))
-    plots = [place / "loss.png" for place in (working(session.logs), session.logs)]
     plot = next(
         filter(os.path.exists, plots), None
     )  # which finds none, and no error, on a Drive that has died meanwhile

@@ -98,11 +98,7 @@ def run_stage(arguments: list[str], stage: str, build: Any) -> dict[str, Any]:
             report.say(f"{STAGES[stage]}: all {steps} steps are done already")
             return {"stage": stage, "steps": steps, "from_step": steps, "loss": None}
         prepared = _prepare(origin, stage, spool)
-        figures = loop.train(build(prepared), prepared.run, origin.start)
-        if spool and prepared.run.metrics.path:
-            draw_loss(prepared.run.metrics.path, working(session.logs) / "loss.png")
-            spool.add("logs/loss.png")
-    return figures
+        return loop.train(build(prepared), prepared.run, origin.start)
 
 
 def _origin(session: Session, stage: str, fork: bool) -> Origin:
@@ -145,15 +141,16 @@ def _prepare(origin: Origin, stage: str, spool: Spool | None) -> Prepared:
         assert spool
         spool.add(f"checkpoints/{checkpoint.name}", keep=recipe.save.keep)
         spool.add("logs/metrics.jsonl")
+        if metrics.path:
+            draw_loss(metrics.path, working(session.logs) / "loss.png")
+            spool.add("logs/loss.png")
         if metrics.board:
             spool.add(f"logs/{_BOARD}")
         need_turn()
 
     def sample(checkpoint: str) -> None:
-        if not spool or not metrics.path:
+        if not spool:
             return
-        draw_loss(metrics.path, working(session.logs) / "loss.png")
-        spool.add("logs/loss.png")
         try:
             process.run_stage("fsd.generate.sample", str(session.folder), "--training-samples", checkpoint)
         except Interrupted:
