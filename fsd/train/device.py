@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from torch import nn
 
@@ -52,7 +53,7 @@ def load_backbone(
 ) -> Any:
     """The UNet or transformer of a model from a folder, with the attention that is fast on the device.
 
-    PyTorch's fused attention is slow backwards on a CPU. quantize: "none", "int8" or "nf4", by bitsandbytes.
+    quantize: "none", "int8" or "nf4", by bitsandbytes.
     """
     _, name = json.loads((model / "model_index.json").read_text(encoding="utf-8"))[part]
     kind = getattr(importlib.import_module("diffusers"), name)
@@ -60,9 +61,15 @@ def load_backbone(
         return kind.from_pretrained(folder, torch_dtype=dtype, quantization_config=_quantization(quantize, dtype))
     found = kind.from_pretrained(folder)
     found.register_to_config(_name_or_path="")  # else every checkpoint tells the folder that the run was resumed from
-    if device.type == "cpu" and part == "unet":
-        found.set_attn_processor(AttnProcessor())
+    if device.type == "cpu":
+        fast_on_cpu(found)
     return found.to(device, dtype)
+
+
+def fast_on_cpu(backbone: Any) -> None:
+    """Have a UNet use the attention that is fast backwards on a CPU; transformers have no other."""
+    if isinstance(backbone, UNet2DConditionModel):
+        backbone.set_attn_processor(AttnProcessor())
 
 
 def freeze(module: nn.Module, accelerator: Accelerator) -> nn.Module:

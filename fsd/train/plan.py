@@ -20,7 +20,8 @@ from fsd.families.family import ModelFamily
 from fsd.recipe import Recipe
 from fsd.runtime.child import stage_main
 from fsd.train.adapter import add_adapter
-from fsd.train.meter import Meter, gpu_attention
+from fsd.train.device import fast_on_cpu
+from fsd.train.meter import Meter, attention_on
 from fsd.train.network import LATENT_FACTOR, NETWORKS
 from fsd.weights.backbone import backbone_kind, prompt_shapes
 from fsd.weights.sizes import OPTIMIZER_BYTES
@@ -51,13 +52,13 @@ def phases(recipe: Recipe, device: str = "cuda") -> list[Phase]:
     """
     family = get_family(recipe.family)
     libraries = {"libraries": _LIBRARIES_BYTES[device]}
-    found = [Phase("encode images", libraries | _images(family, recipe))]
+    found = [Phase("encode images", libraries | _images(family, recipe, device))]
     if recipe.method == "full" and recipe.text_encoder.steps:
-        found.append(Phase("train the text encoder", libraries | _text_stage(family, recipe)))
+        found.append(Phase("train the text encoder", libraries | _text_stage(family, recipe, device)))
     if not (recipe.method == "lora" and recipe.lora.text_encoders):
         found.append(Phase("encode captions", libraries | _captions(family, recipe)))
     title = {"full": "train the UNet", "lora": "train the LoRA"}[recipe.method]
-    found.append(Phase(title, libraries | _backbone_stage(family, recipe)))
+    found.append(Phase(title, libraries | _backbone_stage(family, recipe, device)))
     return found
 
 
@@ -72,10 +73,10 @@ def _told(phase: Phase) -> dict[str, Any]:
     return asdict(phase) | {"total_bytes": phase.total_bytes}
 
 
-def _images(family: ModelFamily, recipe: Recipe) -> dict[str, int]:
+def _images(family: ModelFamily, recipe: Recipe, device: str) -> dict[str, int]:
     vae = _built(family, "vae", torch.float32)
     pixels = torch.empty(1, 3, recipe.resolution_px, recipe.resolution_px, device="meta")
-    with torch.no_grad(), gpu_attention(), Meter() as meter:
+    with torch.no_grad(), attention_on(device), Meter() as meter:
         vae.encode(pixels)
     return {"VAE": _bytes(vae), "activations": meter.peak}
 
@@ -85,13 +86,13 @@ def _captions(family: ModelFamily, recipe: Recipe) -> dict[str, int]:
     return {encoder.title: _bytes(_built(family, encoder.part, dtype)) for encoder in family.text_encoders}
 
 
-def _text_stage(family: ModelFamily, recipe: Recipe) -> dict[str, int]:
+def _text_stage(family: ModelFamily, recipe: Recipe, device: str) -> dict[str, int]:
     """The UNet frozen in the compute precision, its activations as a step has them, and the text encoders trained."""
     dtype = _DTYPES[recipe.precision]
     encoders = [_built(family, encoder.part, torch.float32) for encoder in family.text_encoders]
     backbone = _built(family, family.backbone, dtype).requires_grad_(False)
     numbers = sum(weight.numel() for encoder in encoders for weight in encoder.parameters())
-    peak = _step(family, backbone, recipe, dtype, inputs_learn=True)
+    peak = _step(family, backbone, recipe, dtype, device, inputs_learn=True)
     return {
         "UNet": _bytes(backbone),
         "text encoders": 4 * numbers,
@@ -100,7 +101,7 @@ def _text_stage(family: ModelFamily, recipe: Recipe) -> dict[str, int]:
     }
 
 
-def _backbone_stage(family: ModelFamily, recipe: Recipe) -> dict[str, int]:
+def _backbone_stage(family: ModelFamily, recipe: Recipe, device: str) -> dict[str, int]:
     dtype = _DTYPES[recipe.precision]
     backbone = _built(family, family.backbone, dtype)
     found: dict[str, int] = {}
@@ -118,14 +119,20 @@ def _backbone_stage(family: ModelFamily, recipe: Recipe) -> dict[str, int]:
         if recipe.lora.text_encoders:
             found |= _captions(family, recipe)
     found["optimizer"] = numbers * (OPTIMIZER_BYTES[recipe.optimizer] + (4 if recipe.ema_decay else 0))
-    found["gradients and activations"] = _step(family, backbone, recipe, dtype) + (0 if _fused(recipe) else numbers * 4)
+    found["gradients and activations"] = _step(family, backbone, recipe, dtype, device) + (
+        0 if _fused(recipe) else numbers * 4
+    )
     return found
 
 
-def _step(family: ModelFamily, backbone: Any, recipe: Recipe, dtype: torch.dtype, inputs_learn: bool = False) -> int:
+def _step(
+    family: ModelFamily, backbone: Any, recipe: Recipe, dtype: torch.dtype, device: str, inputs_learn: bool = False
+) -> int:
     """The most that a step's activations and passing gradients take; a weight's gradient goes as soon as it is there."""
     if recipe.gradient_checkpointing:
         backbone.enable_gradient_checkpointing()
+    if device == "cpu":
+        fast_on_cpu(backbone)
     backbone.train()
     hooks = [
         weight.register_post_accumulate_grad_hook(lambda weight: setattr(weight, "grad", None))
@@ -137,7 +144,7 @@ def _step(family: ModelFamily, backbone: Any, recipe: Recipe, dtype: torch.dtype
     kind = backbone_kind(family_config(family.name, "model_index"), family_config(family.name, family.backbone))
     given = {name: torch.empty(rows, *shape, device="meta", dtype=dtype).requires_grad_(inputs_learn)
              for name, shape in prompt_shapes(kind, backbone.config, family.text_encoders).items()}  # fmt: skip
-    with gpu_attention(), Meter() as meter:
+    with attention_on(device), Meter() as meter:
         noisy = torch.empty(rows, family.latent_channels, side, side, device="meta", dtype=dtype)
         timesteps = torch.empty(rows, device="meta")
         NETWORKS[kind].predict(backbone, noisy, timesteps, given).float().square().mean().backward()
