@@ -46,7 +46,7 @@ def main() -> None:
     lost = sum(times[SAVED_AT - 3 :]) - usual * len(times[SAVED_AT - 3 :])
     size = sum(file.stat().st_size for file in session.glob(f"checkpoints/*-{SAVED_AT:06d}/**/*") if file.is_file())
     print(
-        f"a step takes {usual:.2f} s; a save of {size / 1e9:.1f} GB stalls the loop for {stall:.1f} s, in all {lost:.1f} s are lost"
+        f"a step takes {usual:.2f} s; a save of {size / 1e9:.1f} GB stalls the loop for {stall:.1f} s, {lost:.1f} s lost in all"
     )
     for name, seconds in (("stalled", stall), ("lost", lost)):
         print(f"{name}: {seconds / (every * usual):.2%} of {every} steps (goal: under {GOAL:.0%})")
