@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,6 +92,7 @@ def train(stage: Stage, run: Run, start: Checkpoint | None) -> dict[str, Any]:
         stop_signals(run.accelerator) as stopping,
         State.of(stage, run, start) as state,
         _bar(stage, run, done) as bar,
+        closing(run.metrics),
     ):
         run.metrics.start(stage.name, done)
         clock.stop("preparing")
@@ -130,7 +131,6 @@ def train(stage: Stage, run: Run, start: Checkpoint | None) -> dict[str, Any]:
     if finished:  # after the bar, whose speed is the training's
         run.on_sample(finished)
         clock.stop("samples")
-    run.metrics.close()
     figures = {"stage": stage.name, "steps": stage.steps, "from_step": done, "loss": run.metrics.last_loss}
     return figures | {"seconds": clock.seconds}
 
