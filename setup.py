@@ -20,7 +20,6 @@ TRAIN = [
     "safetensors>=0.5",
     "huggingface-hub>=1.0",
     "matplotlib>=3.8",
-    "tensorboard>=2.16",
     "bitsandbytes>=0.45",
     *PHOTOS,
 ]
@@ -31,6 +30,7 @@ TEST = [
     *(
         "pytest>=8",
         "pytest-xdist>=3.6",
+        "tensorboard>=2.16",
         "nbclient>=0.10",
         "ipykernel>=6.17",
         "ruff>=0.14",
