@@ -16,7 +16,6 @@ TRAIN = [
     "transformers>=5.0",
     "accelerate>=1.10",
     "peft>=0.17",
-    "prodigyopt>=1.0",
     "safetensors>=0.5",
     "huggingface-hub>=1.0",
     "matplotlib>=3.8",
@@ -30,6 +29,7 @@ TEST = [
     *(
         "pytest>=8",
         "pytest-xdist>=3.6",
+        "prodigyopt>=1.0",
         "tensorboard>=2.16",
         "nbclient>=0.10",
         "ipykernel>=6.17",

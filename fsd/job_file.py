@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fsd import pictures, pipeline
-from fsd.data.session import Session, sessions_folder
+from fsd.data.session import Session, check_root, sessions_folder
 from fsd.errors import RecipeError
 from fsd.give_back import give_back, need_to_give_back
 from fsd.job_done import Done
@@ -26,7 +26,9 @@ def run(recipe: str) -> Result:
     recipe.json.
     """
     job = read_job(Path(recipe))
-    planned = Session(sessions_folder(root_folder(job.root)) / job.session)
+    root = root_folder(job.root)
+    check_root(root)
+    planned = Session(sessions_folder(root) / job.session)
     need_to_give_back(planned, job.disconnect)
     need_job_room(job, planned)
     session = opened(job.session, job.root)

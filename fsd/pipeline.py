@@ -27,17 +27,9 @@ from fsd.settings import one_of
 from fsd.training import save_ckpt, save_lora, train_lora, train_text_encoder, train_unet
 from fsd.weights.base_model import find_base_model
 
-__all__ = [
-    "add_photos",
-    "caption_photos",
-    "choose_base_model",
-    "open_session",
-    "save_ckpt",
-    "save_lora",
-    "setup",
-    "train_lora",
-    "train_text_encoder",
-    "train_unet",
+__all__ = [  # noqa: RUF022 - the order of the work
+    "setup", "open_session", "choose_base_model", "add_photos", "caption_photos",
+    "train_text_encoder", "train_unet", "save_ckpt", "train_lora", "save_lora",
 ]  # fmt: skip
 
 

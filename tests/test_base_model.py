@@ -523,7 +523,7 @@ def test_a_shared_file_on_drive(
 
 
 def test_an_unwilling_site(site: BadServer, converted: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch) -> None:
-    for code, says in [(401, "wants a token"), (403, "licence"), (404, "gone")]:
+    for code, says in [(401, "wants a token"), (403, "licence"), (404, "is not, or no longer, at")]:
         site.on("/api/v1/model-versions/77", status(code))
         with pytest.raises(DownloadError, match=says):
             find_base_model(f"{site.url}/model-versions/77")

@@ -25,7 +25,7 @@ from fsd.runtime.doctor.image import NEWEST
 RECORD = resolution()
 CASES = [(image, profile) for image in images() for profile in RECORD["images"][image.name]]
 IDS = [f"{image.name}-{profile}" for image, profile in CASES]
-SELDOM_THERE = {"bitsandbytes", "pillow-heif", "prodigyopt", "pyngrok", "uv"}
+SELDOM_THERE = {"bitsandbytes", "pillow-heif", "pyngrok", "uv"}
 """What our profiles ask for and no image is known to have."""
 
 

@@ -82,7 +82,7 @@ def test_a_colab_image_with_a_gpu(tmp_path: Path) -> None:
     assert {re.split("[<>=]", line)[0] for line in wanted} == OPTIONAL.keys()
     assert page.startswith("training    would work\nweb UI      would work\n\nworth doing\n")
     assert steps(page) == ["!fsd setup train", "!fsd setup webui"]
-    assert "trains in full: tiny, sd15, sd21-base, sd21\n" in page and "no bf16" in page
+    assert "trains in full: tiny, sd15, sd21-base, sd21, sdxl\n" in page and "no bf16" in page
     assert "next steps" not in page and "worth doing" in page
     assert "Google Colab as recorded 2026-08-19" in page
     assert "Colab forbids deepfakes" in page and "paid compute units" in page

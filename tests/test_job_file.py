@@ -129,7 +129,7 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
     ("family", "settings", "said"),
     [
         ("tiny", {"unet": {"steps": -3}}, "unet.steps is -3"),
-        ("sdxl", {}, "is not in this release"),
+        ("sd15-inpainting", {}, "is impossible: it is for making pictures only"),
         ("tiny", {"prior.images": 5}, "prior.images is set but class_word is empty"),
     ],
 )

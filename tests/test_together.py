@@ -25,7 +25,7 @@ def train(session: Session, stage: str, processes: int, stop_after: int = 0) -> 
               sys.executable] if processes > 1 else []  # fmt: skip
     code = f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'tests')!r}]\n"
     code += "import os, signal\nfrom fsd.train import batch, prepare\n"
-    code += f"from fsd.train import {stage} as module\nfrom fsd.runtime.process import stage_main\n"
+    code += f"from fsd.train import {stage} as module\nfrom fsd.runtime.child import stage_main\n"
     if stop_after:
         code += "real = batch.Batches.at\ndef at(self, step, device):\n"
         code += f"    if step == {stop_after - 1} and self.process == 1: os.kill(os.getpid(), signal.SIGTERM)\n"

@@ -75,7 +75,7 @@ SATISFIED = {"sync", "setup"}
 
 
 def test_every_verb_that_writes_is_tried() -> None:
-    others = {"doctor", "families", "base-model", "inspect", "controlnet-list"}
+    others = {"doctor", "families", "plan", "base-model", "inspect", "controlnet-list"}
     assert set(command_line.verbs()) - set(VERBS) == others | NETWORK_FIRST
 
 

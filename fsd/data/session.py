@@ -11,7 +11,7 @@ from fsd.data.folder import FORMAT, SUITE, Session, is_session, new_manifest, re
 from fsd.data.lock import writing
 from fsd.data.names import check_name, is_plain, user_path
 from fsd.errors import SessionError
-from fsd.runtime.files import write_json
+from fsd.runtime.files import need_mounted, write_json
 from fsd.runtime.spool.local_first import forget
 
 __all__ = ["FORMAT", "SUITE", "Session", "check_name", "create", "describe", "list_sessions", "open_session"]
@@ -90,6 +90,7 @@ def check_root(root: Path | str, to_read: bool = False) -> None:
     to_read: it must be there.
     """
     root = user_path(root)
+    need_mounted(root)
     if root.exists() and not root.is_dir():
         raise SessionError(f"{root} is a file, not a folder", "give the folder that the sessions are to lie in")
     if not root.exists() and not root.parent.is_dir():

@@ -43,12 +43,17 @@ def make_folder(folder: Path) -> None:
 
     A folder made there would be lost with the machine, and Colab mounts Drive over none that holds something.
     """
-    mount_point, absolute = colab.MOUNT_POINT, Path(os.path.abspath(folder))
+    need_mounted(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def need_mounted(path: Path) -> None:
+    """MachineError where a path is on Drive, and Drive is not mounted."""
+    mount_point, absolute = colab.MOUNT_POINT, Path(os.path.abspath(path))
     if absolute.is_relative_to(mount_point):
         inner = absolute.relative_to(mount_point).parts
         if not inner or not (mount_point / inner[0]).is_dir():
             raise MachineError(f"Google Drive is not mounted at {mount_point}", "run the cell 'Open session' first")
-    folder.mkdir(parents=True, exist_ok=True)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers.utils.logging import disable_progress_bar
 from torch import Tensor
 
 from fsd.weights.backbone import kind_of_model, model_index
@@ -46,6 +47,7 @@ def text_pipeline(model: Path, encoders: dict[str, Any]) -> Any:
     kind = getattr(importlib.import_module("diffusers"), index["_class_name"])
     left_out = {part: None for part, of in index.items() if isinstance(of, list) and not part.startswith("tokenizer")}
     options = {"requires_safety_checker": False} if "safety_checker" in index else {}
+    disable_progress_bar()  # of parts that are not even loaded
     return kind.from_pretrained(model, **left_out | encoders, **options, local_files_only=True)
 
 

@@ -45,7 +45,7 @@ class Kind:
             module = __import__(self.module, fromlist=[self.name])
         except ImportError:
             what = f"the optimizer needs {self.package}, which is not installed"
-            raise MachineError(what, "run fsd setup train, or choose optimizer 'adamw'") from None
+            raise MachineError(what, f"pip install {self.package}, or choose optimizer 'adamw'") from None
         found: torch.optim.Optimizer = getattr(module, self.name)(
             weights, lr=1.0 if self.finds_rate else 0.0, weight_decay=weight_decay, **self.options or {}
         )
