@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from fsd import __version__
+from fsd.data.concept import photos_of
 from fsd.data.lock import writing
-from fsd.data.names import photo_files
 from fsd.data.session import Session
 from fsd.errors import FsdError
 from fsd.job_orders import JobFile
@@ -85,7 +85,7 @@ class Done:
         from fsd.data.dataset import inputs_fingerprint
 
         if not self._inputs:
-            held_out = [files.sha256(path) for path in photo_files(self._session.held_out_images)]
+            held_out = [files.sha256(path) for path in photos_of(self._session.held_out_images)]
             self._inputs = [inputs_fingerprint(self._session), base_fingerprint(base_folder(self._session)), *held_out]
         return self._inputs
 

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from fsd.data.concept import photos_of
 from fsd.data.folder import Session, is_session
-from fsd.data.names import check_name, is_plain, photo_files
+from fsd.data.names import check_name, is_plain
 from fsd.data.session import sessions_folder
 from fsd.errors import FsdError, RecipeError, meant
 from fsd.families import FAMILIES, get_family
@@ -77,7 +78,7 @@ def _photo_faults(job: JobFile, folder: Path, there: Session | None) -> list[str
 
     found = [f"hold_out is {job.hold_out}, below 0"] if job.hold_out < 0 else []
     has = [there.instance_images, there.held_out_images] if there else []
-    old = [path for place in has for path in photo_files(place)]
+    old = [path for place in has for path in photos_of(place)]
     if job.photos:
         place = seen_from(folder, job.photos)
         if colab.in_colab() and not place.exists():
@@ -92,7 +93,7 @@ def _photo_faults(job: JobFile, folder: Path, there: Session | None) -> list[str
             found.append(f'session {job.session!r} has no photos yet, and the job names none: add "photos"')
     if there and 0 < count <= job.hold_out:
         found.append(f"hold_out is {job.hold_out}, but there are only {count} photos: one at least must be left")
-    if there and "score" in job.stages and not job.hold_out and not photo_files(there.held_out_images):
+    if there and "score" in job.stages and not job.hold_out and not photos_of(there.held_out_images):
         found.append('score needs photos that training never saw: add "hold_out"')
     return found
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fsd.data.concept import photos_of
 from fsd.data.folder import Session, is_session
-from fsd.data.names import photo_files
 from fsd.families import get_family
 from fsd.job_orders import JobFile, recipe_with
 from fsd.needs import family_found, family_of, recipe_for
@@ -36,7 +36,7 @@ def _needs(job: JobFile, session: Session, recipe: Recipe, base: Path) -> list[N
     from fsd.data.counting import count_photos, photo_bytes
     from fsd.train.room import class_images_need, stage_needs
 
-    there = photo_files(session.instance_images) + photo_files(session.held_out_images)
+    there = photos_of(session.instance_images) + photos_of(session.held_out_images)
     count = count_photos(job.photos, there, exactly=False) if job.photos else len(there)
     needs = [Need("photos", session.folder, photo_bytes(job.photos, there))] if job.photos else []
     stages = [one for one in checkpoint.STAGES if one in job.stages and getattr(recipe, one).steps]

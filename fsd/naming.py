@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from fsd.data import session as sessions
 from fsd.data.captions import prompt_table
+from fsd.data.concept import recipes_of
 from fsd.data.session import Session
 from fsd.errors import SessionError
 from fsd.needs import base_folder
+from fsd.recipe import Recipe
 
 
 def missing_words(session: Session) -> str:
@@ -36,6 +38,16 @@ def name_subject(session: Session, identifier: str, class_word: str, fork: bool 
     if (session.logs / "prompts.txt").is_file():
         prompt_table(session, base_folder(session) / "tokenizer")
     return True
+
+
+def name_after_concepts(session: Session) -> str:
+    """Where all photos are of concepts and the subject has no words of its own, give it the first one's, and a line on it."""
+    recipe = session.recipe()
+    first = recipes_of(session, recipe)[0]
+    if (recipe.identifier, recipe.class_word) != (Recipe.identifier, Recipe.class_word) or first == recipe:
+        return ""
+    name_subject(session, first.identifier, first.class_word)
+    return f"\npictures, where no prompt says otherwise, are of the first concept: {first.prompt()!r}"
 
 
 def _is_trained(session: Session, identifier: str, class_word: str) -> SessionError:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fsd.data import session as sessions
+from fsd.data.concept import photos_of
 from fsd.data.session import Session
 from fsd.errors import SessionError, WeightsError
 from fsd.families import FAMILIES, family_from, get_family
@@ -46,7 +47,7 @@ def wheelhouse_root(root: str, asked: bool) -> Path | None:
 
 def need_photos(session: Session) -> None:
     """SessionError unless the session has photos."""
-    if not sessions.describe(session)["photos"]:
+    if not photos_of(session.instance_images):
         raise SessionError(f"session {session.name!r} has no photos yet", "run add_photos first")
 
 

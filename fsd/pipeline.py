@@ -17,7 +17,7 @@ from fsd.data.session import Session
 from fsd.errors import RecipeError, SessionError
 from fsd.families import FAMILIES, get_family
 from fsd.families.rules import resolution_warning
-from fsd.naming import missing_words, name_subject
+from fsd.naming import missing_words, name_after_concepts, name_subject
 from fsd.needs import base_folder, family_found, family_of, need_photos, opened, recipe_for, wheelhouse_root
 from fsd.presets import PRESETS, with_preset
 from fsd.runtime import colab, drive, machine, report, wheels
@@ -103,6 +103,7 @@ def add_photos(
     class_word: str = "",
     hold_out: int = 0,
     preset: str = "",
+    concept: str = "",
 ) -> Result:
     """Copy photos into the session and crop them to squares around faces or the subject.
 
@@ -112,6 +113,8 @@ def add_photos(
     class_word: what it is: "dog", "man", "backpack".
     hold_out: how many photos to keep out of training, to score the model with (default: 0).
     preset: "an object", "a face" or "a style": what steps and learning rates are computed for (default: an object).
+    concept: of several subjects in one session, the one that these photos show: "10_zwx cat" is a cat called zwx, each photo
+    ten times an epoch. Folders of such names among the photos, and the .txt in them, are kept as they are.
     """
     from fsd.data.contact_sheet import contact_sheet
     from fsd.data.crop import crop_photos
@@ -124,12 +127,14 @@ def add_photos(
     if named and not photos and not hold_out:
         added, told = AddReport(), f"prompts say {session.recipe().prompt()!r} now; run it again to add photos, too"
     else:
-        added = add(session, drive.place(photos) if photos else colab.upload_photos(), hold_out=hold_out)
+        added = add(session, drive.place(photos) if photos else colab.upload_photos(), hold_out, concept)
         told = added.text()
     after = sessions.describe(session)["photos"]
     if not after:
         raise SessionError(f"there is no photo to train on: {told}", "give photos in one of those forms")
     name_subject(session, identifier, class_word)
+    if not before:
+        told += name_after_concepts(session)
     crop_photos(session)
     sheet = contact_sheet(session)
     session.save_recipe(with_preset(session.recipe(), preset, before, after))

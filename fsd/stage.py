@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from fsd.data.concept import photos_of
 from fsd.data.lock import writing
-from fsd.data.names import photo_files
 from fsd.data.session import Session
 from fsd.errors import RecipeError, WeightsError
 from fsd.families import get_family
@@ -87,7 +87,7 @@ def _time(seconds: dict[str, float]) -> str:
 def _need_room(session: Session, recipe: Recipe, stage: str, base: Path) -> None:
     from fsd.train.room import class_images_need, stage_needs
 
-    count = len(photo_files(session.instance_images))
+    count = len(photos_of(session.instance_images))
     need_room([class_images_need(session, recipe), *stage_needs(session, recipe, stage, base, photos=count)])
 
 

@@ -65,14 +65,17 @@ def test_the_identifier_of_file_names() -> None:
 
 
 def test_the_rules_of_the_prompt(session: Session) -> None:
-    assert prompt_of(session, "plain.png").text == "photo of mafka4 dog"
-    assert prompt_of(session, "mafka4_in-snow (2).png", mode="file name").text == "mafka4 in snow"
-    assert prompt_of(session, "(1).png", mode="file name").text == "photo of mafka4 dog"
+    assert prompt_of(session, session.instance_images / "plain.png").text == "photo of mafka4 dog"
+    assert (
+        prompt_of(session, session.instance_images / "mafka4_in-snow (2).png", mode="file name").text
+        == "mafka4 in snow"
+    )
+    assert prompt_of(session, session.instance_images / "(1).png", mode="file name").text == "photo of mafka4 dog"
     (session.captions / "plain.txt").write_text("{identifier} the {class},\n sitting\r\n")
-    found = prompt_of(session, "plain.png", mode="file name")
+    found = prompt_of(session, session.instance_images / "plain.png", mode="file name")
     assert (found.text, found.source) == ("mafka4 the dog, sitting", "caption")
     (session.captions / "plain.txt").write_text(" \n")
-    found = prompt_of(session, "plain.png")
+    found = prompt_of(session, session.instance_images / "plain.png")
     assert (found.text, found.source) == ("photo of mafka4 dog", "template")
     assert "empty" in found.notes[0]
 
@@ -114,7 +117,7 @@ def test_write_captions_by_template(session: Session) -> None:
     assert (report.written, report.kept) == (["mafka4 (1).png", "mafka4_in-snow (2).png"], ["plain.png"])
     assert (session.captions / "mafka4 (1).txt").read_text() == "photo of {identifier} {class}\n"
     session.save_recipe(session.recipe().changed(identifier="zwx9"))
-    assert prompt_of(session, "mafka4 (1).png").text == "photo of zwx9 dog"
+    assert prompt_of(session, session.instance_images / "mafka4 (1).png").text == "photo of zwx9 dog"
     assert write_captions(session).written == []
     assert describe(session)["captions"] == 3
 
@@ -123,7 +126,7 @@ def test_another_mode_or_template_rewrites_what_nobody_edited(session: Session) 
     assert write_captions(session, mode="file name").kept == []
     assert texts(session) == ["mafka4\n", "mafka4 in snow\n", "plain\n"]
     assert session.manifest()["prompts"] == "file name"
-    assert prompt_of(session, "mafka4 later.png").text == "mafka4 later"
+    assert prompt_of(session, session.instance_images / "mafka4 later.png").text == "mafka4 later"
     (session.captions / "plain.txt").write_text("by hand")
     done = write_captions(session, "template", "a  picture of {identifier}")
     assert (len(done.written), done.kept) == (2, ["plain.png"])
@@ -146,7 +149,7 @@ def test_keep_writes_no_caption_and_says_what_the_rest_follow(session: Session) 
     assert done.text() == "0 captions written, 1 kept as they are; photos without one follow their file names"
     done = write_captions(session, "keep", "{identifier} at night")
     assert (done.written, done.kept) == ([], ["plain.png"])
-    assert prompt_of(session, "mafka4 (1).png").text == "mafka4 at night"
+    assert prompt_of(session, session.instance_images / "mafka4 (1).png").text == "mafka4 at night"
     with pytest.raises(RecipeError, match=r"no \{identifier\}"):
         write_captions(session, "template", "a dog")
     assert len(texts(session)) == 1
@@ -168,12 +171,12 @@ def test_the_verb_says_what_became_of_the_captions(
 def test_a_caption_beside_the_photo_is_read(session: Session) -> None:
     beside = session.instance_images / "plain.txt"
     beside.write_text("as the original suite had it")
-    found = prompt_of(session, "plain.png")
+    found = prompt_of(session, session.instance_images / "plain.png")
     assert (found.text, found.source) == ("as the original suite had it", "caption")
     assert describe(session)["captions"] == 1
     assert write_captions(session).kept == ["plain.png"]
     (session.captions / "plain.txt").write_text("ours comes first")
-    assert prompt_of(session, "plain.png").text == "ours comes first"
+    assert prompt_of(session, session.instance_images / "plain.png").text == "ours comes first"
     assert beside.read_text() == "as the original suite had it"
 
 

@@ -257,9 +257,9 @@ def test_class_images_made_from_something_else_are_made_again(
 
 def test_class_images_are_a_function_of_recipe_and_number() -> None:
     recipe = Recipe(class_word="cup", seed=3)
-    assert class_order(recipe, 4) == class_order(recipe, 4) != class_order(recipe, 5)
-    assert class_order(recipe, 4).prompt == "photo of cup"
-    assert class_order(recipe, 4).seed != class_order(Recipe(class_word="cup", seed=4), 4).seed
+    assert class_order([recipe], 4) == class_order([recipe], 4) != class_order([recipe], 5)
+    assert class_order([recipe], 4).prompt == "photo of cup"
+    assert class_order([recipe], 4).seed != class_order([Recipe(class_word="cup", seed=4)], 4).seed
 
 
 def test_no_class_images_without_need(micro_session: Session, monkeypatch: pytest.MonkeyPatch) -> None:

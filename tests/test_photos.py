@@ -328,7 +328,7 @@ def test_a_folder_is_copied_not_moved(session: Session, tmp_path: Path) -> None:
     assert sorted(report.added) == ["b.png", "c.png", "d.webp", "sks1 (1).jpg"]
     assert sorted(report.skipped) == [
         ("notes.txt", "a text without a photo of its name"),
-        ("sub", "a folder; add it on its own"),
+        ("sub", "a folder; add it on its own, or call it 1_IDENTIFIER CLASS"),
     ]
     texts = {path.name: path.read_text("utf-8") for path in session.captions.iterdir()}
     assert texts == {"sks1 (1).txt": "a photo of sks1\n", "b.txt": "wide\n", "c.txt": "Straße\n"}
@@ -373,7 +373,7 @@ def test_photos_of_one_stem_keep_their_own_captions(session: Session) -> None:
     assert report.added == ["a.jpg", "a (2).png"]
     assert report.skipped == [("a.txt", "a text without a photo of its name")]
     assert "a.png was named a (2).png, for a is taken" in report.warnings
-    assert [prompt_of(session, name).text for name in report.added] == ["first", "second"]
+    assert [prompt_of(session, session.instance_images / name).text for name in report.added] == ["first", "second"]
     (session.captions / "b.txt").write_text("of a photo that is gone")
     assert add_photos(session, {"A.webp": encoded(scene(2), "WEBP")}).added == ["A (3).webp"]
     assert add_photos(session, {"B.png": encoded(scene(3), "PNG")}).added == ["B (2).png"]
@@ -382,7 +382,7 @@ def test_photos_of_one_stem_keep_their_own_captions(session: Session) -> None:
 
 def test_one_photo_twice_with_two_captions(session: Session) -> None:
     report = add_photos(session, {"a.jpg": good_jpeg, "a.txt": b"first", "b.jpg": good_jpeg, "b.txt": b"second"})
-    assert prompt_of(session, "a.jpg").text == "first"
+    assert prompt_of(session, session.instance_images / "a.jpg").text == "first"
     assert "a.jpg keeps the caption it has; b.txt says something else" in report.warnings
 
 

@@ -7,11 +7,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fsd.data.concept import photos_of
 from fsd.data.copying import moved
 from fsd.data.decode import decode, open_photo
 from fsd.data.folder import Session
 from fsd.data.looks import look, pairs_alike
-from fsd.data.names import has_control, photo_files
+from fsd.data.names import has_control
 from fsd.data.prompt import caption_file, caption_path, read_caption
 from fsd.data.sources import MAX_PHOTO_BYTES, Entry, caption_of, captions_for, has_photo_suffix
 from fsd.errors import SessionError
@@ -24,7 +25,10 @@ _SUFFIXES = {"MPO": ".jpg", "JPEG": ".jpg", "TIFF": ".tif", "HEIF": ".heic", "DI
 
 @dataclass(frozen=True)
 class AddReport:
-    """What `add_photos` did, by file name. near_duplicates: pairs that look the same. captions: photos that got one."""
+    """What `add_photos` did, by file name. near_duplicates: pairs that look the same. captions: photos that got one.
+
+    concepts: how many of the added photos are in the folder of each concept.
+    """
 
     added: list[str] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
@@ -32,6 +36,7 @@ class AddReport:
     near_duplicates: list[tuple[str, str]] = field(default_factory=list)
     captions: list[str] = field(default_factory=list)
     held_out: list[str] = field(default_factory=list)
+    concepts: dict[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain JSON values."""
@@ -40,6 +45,7 @@ class AddReport:
     def text(self) -> str:
         """The report as lines for a person."""
         lines = [f"{len(self.added)} photos added, {len(self.captions)} captions"]
+        lines += [f"{count} of them in {name}" for name, count in self.concepts.items()]
         lines += [f"held out for the score: {', '.join(self.held_out)}"] if self.held_out else []
         known = [name for name, reason in self.skipped if reason == _same_as(name)]
         lines[0] += f"; {len(known)} photos were there already" if known else ""
@@ -48,12 +54,17 @@ class AddReport:
 
 
 class Adding:
-    """One `add_photos` under way: what is there already, and what was taken into the stage folder."""
+    """One `add_photos` under way: what is there already, and what was taken into the stage folder.
 
-    def __init__(self, session: Session, stage: Path) -> None:
-        self.session, self.stage, self.report = session, stage, AddReport()
+    concept: the folder that all new photos go into; "" keeps those of the source. places: where each photo lies or will lie
+    as an instance image, by name.
+    """
+
+    def __init__(self, session: Session, stage: Path, concept: str = "") -> None:
+        self.session, self.stage, self.concept, self.report = session, stage, concept, AddReport()
         self.resolution_px = session.recipe().resolution_px
-        self.there = photo_files(session.instance_images) + photo_files(session.held_out_images)
+        self.there = photos_of(session.instance_images) + photos_of(session.held_out_images)
+        self.places = {path.name: path for path in self.there}
         self.taken = {path.stem.casefold() for path in (*self.there, *session.captions.glob("*.txt"))}
         self.by_size: dict[int, list[Path]] = {}
         for path in self.there:
@@ -86,9 +97,10 @@ class Adding:
         if fault := entry.fault or _fault(entry):
             raise SessionError(fault)
         content = entry.read()
+        folder = self.concept or entry.concept
         if same := self._same_bytes(content):
             self._caption(same, caption)
-            raise SessionError(_same_as(same))
+            raise SessionError(_same_as(same) + self._elsewhere(same, folder))
         photo, kind, _ = decode(content, entry.name)
         name = self._free_name(entry.name, kind)
         path = self.stage / name
@@ -96,6 +108,9 @@ class Adding:
         self.taken.add(Path(name).stem.casefold())
         self.by_size.setdefault(len(content), []).append(path)
         self.report.added.append(name)
+        self.places[name] = self.session.instance_images / folder / name
+        if folder:
+            self.report.concepts[folder] = self.report.concepts.get(folder, 0) + 1
         self.looks[name] = look(photo)
         self._caption(name, caption)
         if min(photo.size) < self.resolution_px:
@@ -105,6 +120,11 @@ class Adding:
     def _same_bytes(self, content: bytes) -> str:
         digest = hashlib.sha256(content).hexdigest()
         return next((path.name for path in self.by_size.get(len(content), []) if sha256(path) == digest), "")
+
+    def _elsewhere(self, name: str, folder: str) -> str:
+        """What to do about a photo that is there, but not in the concept's folder that it was to go into."""
+        here = self.places[name].parent.name
+        return f", in {here}: move that file to have it in {folder}" if folder not in ("", here) else ""
 
     def _free_name(self, name: str, kind: str) -> str:
         if not has_photo_suffix(name):
@@ -127,7 +147,7 @@ class Adding:
             self.report.skipped.append((caption.name, refusal.message))
             return
         self.report.warnings.extend(notes)
-        there, file = self.texts.get(name), caption_file(self.session, name)
+        there, file = self.texts.get(name), caption_file(self.session, self.places[name])
         if there is None and file:
             there = read_caption(file.read_bytes(), file.name)[0]
         if there is None and text:
@@ -147,11 +167,12 @@ class Adding:
 
     def place(self, held_out: list[str]) -> None:
         """Move what was taken to its place, photos before captions: all of it or, on an error, nothing."""
-        training, held = self.session.instance_images, self.session.held_out_images
-        for folder in (training, held, self.session.captions):
+        places, (training, held) = self.places, (self.session.instance_images, self.session.held_out_images)
+        kept = {name: held / places[name].relative_to(training) for name in held_out}
+        moves = [(self.stage / name, kept.get(name, places[name])) for name in self.report.added]
+        moves += [(places[name], kept[name]) for name in held_out if name not in self.report.added]
+        for folder in (training, held, self.session.captions, *{target.parent for _, target in moves}):
             folder.mkdir(exist_ok=True)
-        moves = [(self.stage / name, (held if name in held_out else training) / name) for name in self.report.added]
-        moves += [(training / name, held / name) for name in held_out if name not in self.report.added]
         for name, text in self.texts.items():
             target = caption_path(self.session, name)
             staged = self.stage / target.name

@@ -6,9 +6,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from fsd.data.concept import photos_of
 from fsd.data.folder import Session
 from fsd.data.lock import writing
-from fsd.data.names import file_words, photo_files
+from fsd.data.names import file_words
 from fsd.data.prompt import caption_file, caption_path, prompt_of, read_caption
 from fsd.errors import SessionError, WeightsError
 from fsd.families import FAMILIES
@@ -54,8 +55,8 @@ def write_captions(session: Session, mode: str = "template", template: str = "")
         rest = mode if mode != "keep" else "template" if template else manifest["prompts"]
         settled = {"prompts": rest, "caption_template": before if mode == "keep" else now}
         write_json(session.session_path, manifest | settled)
-        for path in photo_files(session.instance_images):
-            words, there = file_words(path.name), caption_file(session, path.name)
+        for path in photos_of(session.instance_images):
+            words, there = file_words(path.name), caption_file(session, path)
             text = words if words and mode == "file name" else now
             says = there and read_caption(there.read_bytes(), there.name)[0]
             made = {"", words, " ".join(str(before).split())}
@@ -71,7 +72,8 @@ def write_captions(session: Session, mode: str = "template", template: str = "")
 class PromptRow:
     """One photo's prompt. tokens: with start and end. over: more than the text encoder reads; lost: the words cut off.
 
-    source: "caption", "template" or "file name". notes: what the user should know, such as a missing identifier.
+    source: "caption", "template" or "file name". notes: what the user should know, such as a missing identifier. concept:
+    the name of the folder that the photo is in, "" for the recipe's own.
     """
 
     photo: str
@@ -81,6 +83,7 @@ class PromptRow:
     lost: str
     source: str
     notes: tuple[str, ...]
+    concept: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The row as plain JSON values."""
@@ -92,29 +95,36 @@ def prompt_table(session: Session, tokenizer_folder: Path) -> list[PromptRow]:
 
     SessionError if there is no photo or a caption is no text.
     """
-    paths = photo_files(session.instance_images)
+    paths = photos_of(session.instance_images)
     if not paths:
         raise SessionError(f"session {session.name!r} has no photos", "add photos first")
     tokenizer, recipe = _tokenizer(tokenizer_folder), session.recipe()
     most = FAMILIES[recipe.family].text_tokens
     rows = []
     for path in paths:
-        prompt = prompt_of(session, path.name, recipe)
+        prompt = prompt_of(session, path, recipe)
+        name = prompt.concept.identifier if prompt.concept else recipe.identifier
         tokens, lost = _count(tokenizer, prompt.text, most)
-        missing = recipe.identifier.lower() not in prompt.text.lower()
-        notes = prompt.notes + ((f"the identifier {recipe.identifier!r} is not in this prompt",) if missing else ())
-        rows.append(PromptRow(path.name, prompt.text, tokens, tokens > most, lost, prompt.source, notes))
+        missing = name.lower() not in prompt.text.lower()
+        notes = prompt.notes + ((f"the identifier {name!r} is not in this prompt",) if missing else ())
+        folder = path.parent.name if prompt.concept else ""
+        rows.append(PromptRow(path.name, prompt.text, tokens, tokens > most, lost, prompt.source, notes, folder))
     with writing(session):
         write_text(session.logs / "prompts.txt", prompt_table_text(rows) + "\n")
     return rows
 
 
 def prompt_table_text(rows: list[PromptRow]) -> str:
-    """The table as lines: photo, tokens, where the prompt is from, the prompt; warnings below their row."""
+    """The table as lines: photo, tokens, where the prompt is from, the prompt; warnings below their row.
+
+    Where there are concepts, with theirs.
+    """
     width = max([len(row.photo) for row in rows] + [5])
-    lines = [f"{'photo':<{width}}  tokens  from       prompt"]
+    wide = max(len(row.concept) for row in rows) if rows else 0
+    wide = max(wide, len("concept")) + 2 if wide else 0
+    lines = [f"{'photo':<{width}}  tokens  from       {'concept' if wide else '':<{wide}}prompt"]
     for row in rows:
-        lines.append(f"{row.photo:<{width}}  {row.tokens:>6}  {row.source:<9}  {row.prompt}")
+        lines.append(f"{row.photo:<{width}}  {row.tokens:>6}  {row.source:<9}  {row.concept:<{wide}}{row.prompt}")
         told = [f"too long: {row.lost!r} is not read; shorten the caption"] if row.over else []
         lines += [f"{'':<{width}}       !  {note}" for note in (*told, *row.notes)]
     return "\n".join(lines)

@@ -6,10 +6,11 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fsd.data.concept import photos_of
 from fsd.data.crop import Crop, crop_photos
 from fsd.data.decode import open_photo
 from fsd.data.folder import Session
-from fsd.data.names import photo_files, shortened
+from fsd.data.names import shortened
 from fsd.errors import SessionError
 from fsd.runtime.files import replacing
 
@@ -25,8 +26,8 @@ def contact_sheet(session: Session) -> Path:
     from PIL import Image
 
     crops = crop_photos(session)
-    training = photo_files(session.instance_images)
-    paths = training + photo_files(session.held_out_images)
+    training = photos_of(session.instance_images)
+    paths = training + photos_of(session.held_out_images)
     if not paths:
         raise SessionError(f"session {session.name!r} has no photos", "add photos first")
     columns, step = min(COLUMNS, len(paths)), TILE_PX + GAP_PX

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fsd.data.box import Box, rescaled
+from fsd.data.concept import photos_of
 from fsd.data.decode import read_photo
 from fsd.data.faces import find_faces
 from fsd.data.folder import Session
 from fsd.data.framing import around_faces
 from fsd.data.lock import need_folder, writing
-from fsd.data.names import photo_files
 from fsd.data.saliency import best_window, entropy_map, has_subject, saliency_map
 from fsd.errors import SessionError
 from fsd.runtime.files import sha256, write_json
@@ -105,7 +105,7 @@ def _crop(item: dict[str, Any]) -> Crop:
 
 def _photos(session: Session) -> dict[Path, str]:
     """The SHA-256 of every photo, held-out ones too."""
-    return {path: sha256(path) for path in photo_files(session.instance_images) + photo_files(session.held_out_images)}
+    return {path: sha256(path) for path in photos_of(session.instance_images) + photos_of(session.held_out_images)}
 
 
 def _valid(session: Session, photos: dict[Path, str]) -> dict[str, Crop]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fsd.data.box import Box, centre_box, rescaled
+from fsd.data.concept import Concept, photos_of, recipes_of
 from fsd.data.crop import Crop, crop_photos
 from fsd.data.decode import open_photo, opened_size
 from fsd.data.folder import Session
@@ -22,13 +23,20 @@ from fsd.runtime.files import sha256
 class TrainingPhoto:
     """One training example. box: (left, top, side) in pixels of `open_photo(path)`. prompt: for the tokenizer as is.
 
-    mask: what the user drew of where the subject is, None without.
+    mask: what the user drew of where the subject is, None without. concept: what it shows, None for what the recipe's own
+    words say.
     """
 
     path: Path
     box: Box
     prompt: str
     mask: Path | None = None
+    concept: Concept | None = None
+
+    @property
+    def repeats(self) -> int:
+        """How often an epoch shows it."""
+        return self.concept.repeats if self.concept else 1
 
 
 def training_photos(session: Session) -> list[TrainingPhoto]:
@@ -47,11 +55,19 @@ def held_out_photos(session: Session) -> list[TrainingPhoto]:
 def class_photos(session: Session) -> list[TrainingPhoto]:
     """The class images, sorted by name, with centred squares; also the original suite's concept_images/.
 
-    The prompt is what a STEM.txt beside the image says, else the recipe's class prompt.
+    The prompt is what a STEM.txt beside the image says, else the recipe's class prompt. SessionError where there are
+    several classes and nothing says which it is of.
     """
-    paths = photo_files(session.class_images) + photo_files(session.concept_images)
-    default = session.recipe().class_prompt
-    return [TrainingPhoto(path, centre_box(open_photo(path).size), _class_prompt(path) or default) for path in paths]
+    paths, recipe = photo_files(session.class_images) + photo_files(session.concept_images), session.recipe()
+    said = {path: _class_prompt(path) for path in paths}
+    silent = [path.name for path, prompt in said.items() if not prompt]
+    subjects = recipes_of(session, recipe) if silent else [recipe]
+    classes = sorted({one.class_word for one in subjects} - {""})
+    if len(classes) > 1 and recipe.prior.images:
+        fault = f"the class image {silent[0]} has no text that says which it shows: {', '.join(classes)}"
+        raise SessionError(fault, f"write it into {Path(silent[0]).stem}.txt beside it: {subjects[0].class_prompt}")
+    default = subjects[0].class_prompt
+    return [TrainingPhoto(path, centre_box(open_photo(path).size), prompt or default) for path, prompt in said.items()]
 
 
 def inputs_fingerprint(session: Session) -> str:
@@ -68,6 +84,7 @@ def inputs_fingerprint(session: Session) -> str:
             list(photo.box),
             photo.prompt,
             *([sha256(photo.mask)] if photo.mask else []),
+            *([[photo.concept.words, photo.repeats]] if photo.concept else []),
         ]
         for photo in used
     ]
@@ -75,17 +92,15 @@ def inputs_fingerprint(session: Session) -> str:
 
 
 def _photos(session: Session, folder: Path) -> list[TrainingPhoto]:
-    paths = photo_files(folder)
+    paths = photos_of(folder)
     crops = crop_photos(session) if paths else {}
     recipe = session.recipe()
     masked = recipe.mask.of != "none"
-    return [
-        TrainingPhoto(
-            path, _box(crops[path.name]), prompt_of(session, path.name, recipe).text,
-            mask_file(session, path) if masked else None,
-        )
-        for path in paths
-    ]  # fmt: skip
+    found = []
+    for path in paths:
+        prompt, mask = prompt_of(session, path, recipe), mask_file(session, path) if masked else None
+        found.append(TrainingPhoto(path, _box(crops[path.name]), prompt.text, mask, prompt.concept))
+    return found
 
 
 def _box(crop: Crop) -> Box:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from fsd.data.concept import concept_named, photos_of
 from fsd.data.folder import Session, new_manifest
 from fsd.data.lock import need_folder
 from fsd.data.names import photo_files
@@ -27,8 +29,10 @@ def describe(session: Session) -> dict[str, Any]:
     need_folder(session.folder)
     try:
         manifest, recipe, broken = session.manifest(), session.recipe(), None
+        photos, held_out = photos_of(session.instance_images), photos_of(session.held_out_images)
     except FsdError as error:
         manifest, recipe, broken = new_manifest(session.name, original=False), Recipe(), error
+        photos, held_out = photo_files(session.instance_images), photo_files(session.held_out_images)
     checkpoints = {stage: _checkpoints(session, stage) for stage in STAGES}
     facts = {
         "name": session.name,
@@ -37,9 +41,10 @@ def describe(session: Session) -> dict[str, Any]:
         "created": manifest["created"],
         "family": recipe.family,
         "base_model": recipe.base_model,
-        "photos": len(photo_files(session.instance_images)),
-        "held_out": len(photo_files(session.held_out_images)),
-        "captions": len(_captioned(session)),
+        "photos": len(photos),
+        "held_out": len(held_out),
+        "concepts": _concepts(session, photos),
+        "captions": sum(caption_file(session, path) is not None for path in photos),
         "class_images": len(photo_files(session.class_images)) + len(photo_files(session.concept_images)),
         "steps_done": {stage: max((c["step"] for c in checkpoints[stage]), default=0) for stage in recipe.stages},
         "steps_planned": {stage: getattr(recipe, stage).steps for stage in recipe.stages},
@@ -60,6 +65,9 @@ def in_lines(facts: dict[str, Any]) -> str:
     lines = [f"session {facts['name']}: {facts['folder']}"]
     counts = {"photos": "photos", "held_out": "held out", "captions": "with captions", "class_images": "class images"}
     lines += [f"{words}: {facts[name]}" for name, words in counts.items() if facts[name] or name == "photos"]
+    for concept in facts["concepts"]:
+        words = f"{concept['identifier']} {concept['class_word']}".strip()
+        lines.append(f"{concept['folder']}: {concept['photos']} photos of {words}, {concept['repeats']} times an epoch")
     lines += [f"base model: {facts['base_model']} ({facts['family']})"] if facts["base_model"] else []
     for stage, steps in facts["steps_planned"].items():
         lines.append(f"{STAGES[stage]}: {facts['steps_done'][stage]} of {steps} steps")
@@ -79,9 +87,10 @@ def folder_bytes(session: Session) -> dict[str, int]:
     return sizes | {"files": files, "total": sum(sizes.values()) + files}
 
 
-def _captioned(session: Session) -> list[Path]:
-    photos = photo_files(session.instance_images)
-    return [path for path in photos if caption_file(session, path.name)]
+def _concepts(session: Session, photos: list[Path]) -> list[dict[str, Any]]:
+    """Each concept by its folder's name, with what it is called and its number of photos."""
+    counts = Counter(path.parent.name for path in photos if path.parent != session.instance_images)
+    return [{"folder": name, **vars(concept_named(name)), "photos": count} for name, count in sorted(counts.items())]
 
 
 def _checkpoints(session: Session, stage: str) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
+from fsd.data.concept import Concept, concept_of
 from fsd.data.folder import Session
 from fsd.data.names import file_words
 from fsd.errors import SessionError
@@ -16,28 +17,34 @@ MAX_CAPTION_BYTES = 20_000
 
 @dataclass(frozen=True)
 class Prompt:
-    """A photo's exact prompt. source: "caption", "template" or "file name". notes: what had to be cleaned."""
+    """A photo's exact prompt. source: "caption", "template" or "file name". notes: what had to be cleaned.
+
+    concept: what the photo shows; None: what the recipe's own words say.
+    """
 
     text: str
     source: str
     notes: tuple[str, ...] = ()
+    concept: Concept | None = None
 
 
-def prompt_of(session: Session, photo: str, recipe: Recipe | None = None, mode: str = "") -> Prompt:
-    """The prompt of a photo by its file name: its caption file verbatim, else by `mode` (default: the session's).
+def prompt_of(session: Session, photo: Path, recipe: Recipe | None = None, mode: str = "") -> Prompt:
+    """The prompt of a photo of the session: its caption file verbatim, else by `mode` (default: the session's).
 
-    {identifier} and {class} are filled in and runs of blanks become one. SessionError if the caption file is no text.
+    {identifier} and {class} are filled in, with its concept's where it has one, and runs of blanks become one.
+    SessionError if the caption file is no text.
     """
-    recipe = recipe or session.recipe()
+    recipe, concept = recipe or session.recipe(), concept_of(session, photo)
+    recipe = concept.recipe(recipe) if concept else recipe
     notes: tuple[str, ...] = ()
     if path := caption_file(session, photo):
         text, notes = read_caption(path.read_bytes(), path.name)
         if text:
-            return Prompt(recipe.prompt(text), "caption", notes)
+            return Prompt(recipe.prompt(text), "caption", notes, concept)
         notes = (f"{path.name} is empty and not used",)
-    if (mode or session.manifest()["prompts"]) == "file name" and (words := file_words(photo)):
-        return Prompt(words, "file name", notes)
-    return Prompt(recipe.prompt(), "template", notes)
+    if (mode or session.manifest()["prompts"]) == "file name" and (words := file_words(photo.name)):
+        return Prompt(words, "file name", notes, concept)
+    return Prompt(recipe.prompt(), "template", notes, concept)
 
 
 def caption_path(session: Session, photo: str) -> Path:
@@ -45,10 +52,11 @@ def caption_path(session: Session, photo: str) -> Path:
     return session.captions / f"{Path(photo).stem}.txt"
 
 
-def caption_file(session: Session, photo: str) -> Path | None:
+def caption_file(session: Session, photo: Path) -> Path | None:
     """The caption file of a photo, also one that somebody put beside the instance images; None when there is none."""
-    written = caption_path(session, photo)
-    return next((path for path in (written, session.instance_images / written.name) if path.is_file()), None)
+    written = caption_path(session, photo.name)
+    beside = session.instance_images / (photo.parent.name if concept_of(session, photo) else "") / written.name
+    return next((path for path in (written, beside) if path.is_file()), None)
 
 
 def read_caption(content: bytes, name: str) -> tuple[str, tuple[str, ...]]:

@@ -4,31 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 from zipfile import ZipInfo
 
+from fsd.data.concept import numbered_folder
 from fsd.data.names import PHOTO_SUFFIXES, is_silent, user_path
 from fsd.data.safe_zip import SafeZip
 from fsd.errors import SessionError
 
 MAX_PHOTO_BYTES = 200 << 20
 MAX_ZIP_BYTES = 20 << 30
+_CLASS_IMAGE = "a class image in kohya's layout; put those into the session's class_images"
 
 Source = str | Path | Sequence[str | Path] | Mapping[str, bytes]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One content and how it is called. place: what it lies in, so that captions find their photos. fault: why not."""
+    """One content and how it is called. place: what it lies in, so that captions find their photos. fault: why not.
+
+    concept: the folder of a concept that it belongs into; "" for none.
+    """
 
     place: str
     name: str
     size_bytes: int
     read: Callable[[], bytes]
     fault: str = ""
+    concept: str = ""
 
     @property
     def is_caption(self) -> bool:
@@ -70,7 +76,7 @@ def _from_path(source: str | Path, stack: ExitStack) -> list[Entry]:
     if not path.exists():
         raise SessionError(f"there is no file or folder {path}", "check the path; is Drive mounted?")
     if path.is_dir():
-        return [_on_disk(inner) for inner in path.iterdir()]
+        return [entry for inner in path.iterdir() for entry in _inside(inner, numbered_folder([path.name]))]
     if path.suffix.lower() == ".zip":
         return _zipped(stack.enter_context(SafeZip(path, MAX_ZIP_BYTES)))
     beside = [path.with_name(f"{path.stem}.txt"), path.with_name(f"{path.name}.txt")]
@@ -78,10 +84,17 @@ def _from_path(source: str | Path, stack: ExitStack) -> list[Entry]:
     return [_on_disk(inner) for inner in (path, *texts)]
 
 
+def _inside(path: Path, concept: str) -> list[Entry]:
+    """What lies in a folder, itself that of a concept or not; what is in the folder of a concept comes along."""
+    if path.is_dir() and (inner := numbered_folder([path.name])):
+        return [replace(_on_disk(one), concept=inner) for one in path.iterdir()]
+    return [replace(_on_disk(path), concept=concept)]
+
+
 def _on_disk(path: Path) -> Entry:
     if path.is_file():
         return Entry(str(path.parent), path.name, path.stat().st_size, partial(_read, path))
-    fault = "a folder; add it on its own" if path.is_dir() else "not a file"
+    fault = "a folder; add it on its own, or call it 1_IDENTIFIER CLASS" if path.is_dir() else "not a file"
     return Entry(str(path.parent), path.name, 0, bytes, fault)
 
 
@@ -95,10 +108,14 @@ def _read(path: Path) -> bytes:
 def _zipped(archive: SafeZip) -> list[Entry]:
     members = [(PurePosixPath(member.filename), member) for member in archive.members]
     return [
-        Entry(f"{archive.path}/{path.parent}", path.name, member.file_size, partial(_joined, archive, member))
+        Entry(
+            f"{archive.path}/{path.parent}", path.name, member.file_size, partial(_joined, archive, member),
+            _CLASS_IMAGE if path.parts[-3:-2] == ("reg",) and numbered_folder(path.parts[-2:-1]) else "",
+            numbered_folder(path.parts[:-1]),
+        )
         for path, member in members
         if not is_silent(str(path))
-    ]
+    ]  # fmt: skip
 
 
 def _joined(archive: SafeZip, member: ZipInfo) -> bytes:
@@ -117,7 +134,8 @@ def _uploaded(name: str, content: bytes, stack: ExitStack) -> list[Entry]:
             return _zipped(stack.enter_context(SafeZip(Path(path), MAX_ZIP_BYTES, BytesIO(content))))
         except SessionError as refusal:
             fault = refusal.message
-    return [Entry(str(path.parent), path.name, len(content), partial(bytes, content), fault)]
+    concept = numbered_folder(path.parts[:-1])
+    return [Entry(str(path.parent), path.name, len(content), partial(bytes, content), fault, concept)]
 
 
 def has_photo_suffix(name: str) -> bool:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
 from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
+from fsd.data.concept import class_prompts, recipes_of
 from fsd.data.lock import writing
 from fsd.data.names import photo_files
 from fsd.data.session import Session
@@ -44,15 +44,18 @@ def make_class_images(session: Session) -> dict[str, Any]:
         free = (number for number in count() if _path(folder, number).stem not in taken)
         numbers = list(islice(free, max(0, recipe.prior.images - len(own))))
         _remove(ours - {_path(folder, number) for number in numbers})
-        made = _complete(folder, recipe, numbers) if numbers else 0
+        made = _complete(folder, recipes_of(session, recipe), numbers) if numbers else 0
     return {"made": made, "class_images": len(photo_files(folder)), "folder": str(folder)}
 
 
-def class_order(recipe: Recipe, index: int) -> Order:
-    """What class image `index` (from 0) is made from: the prompts in turn, each picture with a seed of its own."""
-    prompts = recipe.prior.prompts or (recipe.caption_template,)
-    digest = hashlib.sha256(f"class image {recipe.seed} {index}".encode()).digest()
-    return Order(replace(recipe, identifier="").prompt(prompts[index % len(prompts)]), int.from_bytes(digest[:4]))
+def class_order(recipes: Sequence[Recipe], index: int) -> Order:
+    """What class image `index` (from 0) is made from: the prompts in turn, each picture with a seed of its own.
+
+    recipes: the session's, as it speaks of each subject.
+    """
+    prompts = class_prompts(recipes)
+    digest = hashlib.sha256(f"class image {recipes[0].seed} {index}".encode()).digest()
+    return Order(prompts[index % len(prompts)], int.from_bytes(digest[:4]))
 
 
 def _remove(pictures: Iterable[Path]) -> None:
@@ -64,33 +67,35 @@ def _remove(pictures: Iterable[Path]) -> None:
         path.unlink()
 
 
-def _complete(folder: Path, recipe: Recipe, numbers: list[int]) -> int:
+def _complete(folder: Path, recipes: Sequence[Recipe], numbers: list[int]) -> int:
     """Make what is absent or made from something else, and write lost captions again; return how many were made."""
+    recipe = recipes[0]
     sampling = PictureRequest().sampling(get_family(recipe.family), recipe.resolution_px)
     base = base_fingerprint(find_base_model(recipe.base_model or recipe.family))
-    marks = {number: _mark(class_order(recipe, number), sampling, base) for number in numbers}
+    orders = {number: class_order(recipes, number) for number in numbers}
+    marks = {number: _mark(order, sampling, base) for number, order in orders.items()}
     missing = {number: mark for number, mark in marks.items() if images.saved_text(_path(folder, number), MARK) != mark}
     for number in numbers:
         caption = _path(folder, number).with_suffix(".txt")
         if number not in missing and not caption.exists():
-            files.write_text(caption, class_order(recipe, number).prompt)
+            files.write_text(caption, orders[number].prompt)
     if missing:
-        _make(folder, recipe, sampling, numbers, missing)
+        _make(folder, recipe, sampling, orders, missing)
     return len(missing)
 
 
-def _make(folder: Path, recipe: Recipe, sampling: Sampling, numbers: list[int], missing: dict[int, str]) -> None:
+def _make(folder: Path, recipe: Recipe, sampling: Sampling, orders: dict[int, Order], missing: dict[int, str]) -> None:
     """Make the missing numbers, in the company they would always have: a batch's size can change a picture's last bit."""
     room = pictures_need("class images", folder, len(missing), sampling.width_px, sampling.height_px)
     need_room([room])
     model = open_base(recipe)
     sampler = images.sampler_name(model.pipeline)
     at_once = images.pictures_at_once(model.pipeline, sampling)
+    numbers = list(orders)
     batches = [numbers[start : start + at_once] for start in range(0, len(numbers), at_once)]
     touched = [number for batch in batches if missing.keys() & set(batch) for number in batch]
     report.say(f"making {len(missing)} class images with the base model")
-    orders = [class_order(recipe, number) for number in touched]
-    made = images.make_pictures(model.pipeline, orders, sampling, "class images")
+    made = images.make_pictures(model.pipeline, [orders[number] for number in touched], sampling, "class images")
     for number, (order, image) in zip(touched, made, strict=True):
         if number in missing:
             path = _path(folder, number)

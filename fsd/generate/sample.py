@@ -10,12 +10,13 @@ import argparse
 import re
 from collections.abc import Sequence
 from contextlib import suppress
-from itertools import count
+from itertools import count, cycle, islice
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from fsd.data.concept import recipes_of
 from fsd.data.session import Session, open_session_folder
 from fsd.errors import SessionError
 from fsd.families import get_family
@@ -66,11 +67,15 @@ def make(session: Session, request: PictureRequest) -> dict[str, Any]:
 
 
 def training_samples(session: Session, checkpoint: str) -> dict[str, Any]:
-    """Make a checkpoint's samples, samples/CHECKPOINT/NN.png and grid.png, as the recipe says; return their paths."""
+    """Make a checkpoint's samples, samples/CHECKPOINT/NN.png and grid.png, as the recipe says; return their paths.
+
+    Where it names no prompts, four pictures of the session's subjects in turn.
+    """
     recipe = session.recipe().checked()
     folder = session.samples / checkpoint
-    prompts = recipe.samples.prompts or ("",) * 4
-    orders = [Order(recipe.prompt(prompt), recipe.samples.seed + index) for index, prompt in enumerate(prompts)]
+    subjects = [one.prompt() for one in islice(cycle(recipes_of(session, recipe)), 4)]
+    prompts = [recipe.prompt(prompt) for prompt in recipe.samples.prompts] or subjects
+    orders = [Order(prompt, recipe.samples.seed + index) for index, prompt in enumerate(prompts)]
     sampling = PictureRequest().sampling(get_family(recipe.family), recipe.resolution_px)
     model = open_model(session, recipe, checkpoint)
     paths = [folder / f"{number:02d}.png" for number in range(1, len(orders) + 1)]

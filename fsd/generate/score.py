@@ -13,6 +13,7 @@ from typing import Any
 
 from PIL.Image import Image
 
+from fsd.data.concept import Concept
 from fsd.data.dataset import TrainingPhoto, held_out_photos, training_photos
 from fsd.data.photos import open_photo, square
 from fsd.data.session import Session, open_session_folder
@@ -71,10 +72,12 @@ def score(session: Session, request: ScoreRequest) -> dict[str, Any]:
     Raises SessionError when no photos are held out or nothing is trained yet.
     """
     recipe = session.recipe().checked()
-    photos = {"training": training_photos(session), "held out": held_out_photos(session)}
+    own = Concept(recipe.identifier, recipe.class_word)
+    every = {"training": training_photos(session), "held out": held_out_photos(session)}
+    photos = {name: [one for one in some if (one.concept or own).words == own.words] for name, some in every.items()}
     if not photos["held out"]:
         hint = "add photos with hold_out 4; the score compares with photos that training never saw"
-        raise SessionError(f"session {session.name!r} has no held-out photos", hint)
+        raise SessionError(f"session {session.name!r} has no held-out photos of {own.words}", hint)
     scorer = choose_scorer(get_family(recipe.family), request.dino, request.clip)
     real = {name: _squares(some, recipe.resolution_px) for name, some in photos.items()}
     model = open_model(session, recipe, request.model)

@@ -23,14 +23,15 @@ from fsd.train.view import View, views_of
 class Material:
     """What a stage trains on. views: of each picture: photos, class images, those of the validation loss.
 
-    prompts: all there are. examples: one a picture. photos, priors: how many of them are instance and class images.
+    prompts: all there are. photos: an example for each time that an epoch shows a photo. priors, checks: one for each class
+    image and picture of the validation loss.
     """
 
     views: list[list[View]]
     prompts: list[str]
-    examples: list[Example]
-    photos: int
-    priors: int
+    photos: list[Example]
+    priors: list[Example]
+    checks: list[Example]
 
 
 def material_of(
@@ -46,7 +47,9 @@ def material_of(
         Example(places, tuple(prompts.index(prompt) for prompt in way))
         for places, way in zip(_places(views), ways, strict=True)
     ]
-    return Material(views, prompts, examples, len(photos), len(priors))
+    count, ours = len(photos), len(photos) + len(priors)
+    shown = [one for photo, one in zip(photos, examples, strict=False) for _ in range(photo.repeats)]
+    return Material(views, prompts, shown, examples[count:ours], examples[ours:])
 
 
 def encoded(
@@ -57,10 +60,9 @@ def encoded(
     latents = encode_views(views, parts["vae"], cache, accelerator.device)
     tokens = (recipe.resolution_px // LATENT_FACTOR // 2) ** 2
     schedule = load_schedule(parts["scheduler"], tokens, recipe.flow_shift, recipe.zero_terminal_snr)
-    count, ours = material.photos, material.photos + material.priors
-    validation = validation_batches(material.examples[ours:], recipe, latents, schedule, accelerator.device)
+    validation = validation_batches(material.checks, recipe, latents, schedule, accelerator.device)
     batches = Batches(
-        stage, recipe, material.examples[:count], material.examples[count:ours], latents, schedule,
+        stage, recipe, material.photos, material.priors, latents, schedule,
         no_prompt=material.prompts.index("") if "" in material.prompts else None,
         process=accelerator.process_index, processes=accelerator.num_processes,
     )  # fmt: skip
