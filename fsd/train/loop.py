@@ -36,8 +36,7 @@ class Stage:
     network: all of its networks together. trained: those whose weights change, by label. learning_rates: the highest
     of each label.
     batches: the batches of a step (from 0). loss: a batch's share of the step's scalar loss; everything random is a
-    function of the step. write: puts the trained weights into a folder, given by label and name; at the last step the
-    result alone.
+    function of the step. write: puts the trained weights (by label and name) into a folder; at the end the result alone.
     """
 
     name: str
