@@ -49,6 +49,8 @@ class Recipe:
     ema_decay: of a moving average that takes the weights' place at the end (0: off).
     buckets: train on pictures of the photos' own aspect ratio, of as many pixels, instead of squares.
     max_grad_norm: gradient clipping by global norm (0: off, and each weight is stepped during the backward pass).
+    compile: have PyTorch compile the backbone's repeated blocks; "auto" does so on GPUs of compute capability 8 or newer in
+    runs that are long enough for it to pay. A run goes on without where it fails.
     repeatable: on a GPU, use only operations that give the same bits when a run is done again.
     tensorboard: also write the figures to logs/tensorboard/.
     seed: with stage, step and slot it fixes order, timesteps and noise.
@@ -76,6 +78,7 @@ class Recipe:
     max_grad_norm: float = 0.0
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     gradient_checkpointing: bool = False
+    compile: Literal["auto", "off", "on"] = "auto"
     repeatable: bool = field(default=True, metadata=FREE)
     offset_noise: float = 0.0
     multires_noise: float = 0.0

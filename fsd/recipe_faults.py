@@ -48,6 +48,10 @@ def value_faults(recipe: Recipe) -> list[str]:
     )
     need(0 <= recipe.offset_noise <= 1, f"offset_noise is {recipe.offset_noise}, not 0 to 1")
     need(0 <= recipe.seed < 2**63, f"seed is {recipe.seed}, not 0 to 2^63-1")
+    need(
+        recipe.method != "lora" or recipe.compile != "on" or lora.quantize == "none",
+        f"compile is 'on', and lora.quantize is {lora.quantize!r}: quantized weights cannot be compiled",
+    )
     need(recipe.prior.images >= 0, f"prior.images is {recipe.prior.images}, below 0")
     need(recipe.prior.weight >= 0, f"prior.weight is {recipe.prior.weight}, below 0")
     need(recipe.save.every_steps >= 1, f"save.every_steps is {recipe.save.every_steps}, below 1")

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from micro import make_micro_session
 from pipelines import make_sd2
@@ -25,10 +26,13 @@ from fsd import pipeline
 from fsd.data.session import Session, open_session_folder
 from fsd.errors import Interrupted, MachineError, RecipeError, TrainingError
 from fsd.families import FAMILIES
+from fsd.recipe import Recipe
 from fsd.runtime.files import sha256
-from fsd.train import identity, text_encoder, unet
+from fsd.train import identity, prepare, text_encoder, unet
 from fsd.train.batch import Batches
+from fsd.train.device import make_accelerator
 from fsd.train.metrics import read_metrics
+from fsd.train.optimizer import Optimizer
 from fsd.train.prepare import run_stage
 from fsd.weights import checkpoint
 from fsd.weights.detect import detect
@@ -153,6 +157,51 @@ def test_every_setting_goes_on_with_the_same_bits(micro_session: Session, settin
             train(stopped, stage)
         assert train(stopped, stage)["from_step"] == 5
     assert final_hashes(stopped) == final_hashes(micro_session)
+
+
+class Half(torch.amp.GradScaler):
+    """Loss scaling as a GPU does it in fp16, on a CPU: what is scaled beyond the range of fp16 is infinite."""
+
+    def scale(self, outputs: torch.Tensor) -> torch.Tensor:
+        return super().scale(outputs.half().float())
+
+
+def test_loss_scaling_goes_on_with_the_same_bits_though_steps_are_left_out(
+    micro_session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def scaling(recipe: Recipe) -> Accelerator:
+        made = make_accelerator(recipe)
+        made.scaler = Half("cpu", init_scale=2.0**17, growth_interval=2)
+        return made
+
+    steps: list[tuple[dict, bool, float]] = []  # learning rates, whether weights changed, the scale afterwards
+    real = Optimizer.step
+
+    def step(self: Optimizer) -> None:
+        weight = self.whole.param_groups[0]["params"][0]
+        before = weight.detach().clone()
+        real(self)
+        rates = {group["label"]: group["lr"] for group in self.whole.param_groups}
+        steps.append((rates, not torch.equal(before, weight), self.whole.scaler.get_scale()))
+
+    monkeypatch.setattr(prepare, "make_accelerator", scaling)
+    monkeypatch.setattr(Optimizer, "step", step)
+    micro_session.save_recipe(micro_session.recipe().changed(warmup_steps=3, schedule="cosine", ema_decay=0.9))
+    stopped = copy_of(micro_session, "stopped")
+    for stage in BUILD:
+        steps.clear()
+        train(micro_session, stage)
+        whole = [*steps]
+        steps.clear()
+        with stopping_at(2), pytest.raises(Interrupted):  # one good step since the last that was left out
+            train(stopped, stage)
+        assert train(stopped, stage)["from_step"] == 3
+        assert [changed for _, changed, _ in whole][:6] == [False, False, True, True, False, True]
+        assert [scale / 2**15 for *_, scale in whole][:6] == [2, 1, 1, 2, 1, 1]
+        assert steps == whole
+    assert final_hashes(stopped) == final_hashes(micro_session)
+    rows = [read_metrics(session.logs / "metrics.jsonl")[-1] for session in (stopped, micro_session)]
+    assert rows[0]["step"] == rows[1]["step"] == 8
 
 
 def test_the_loss_of_a_learned_subject_falls(micro_session: Session) -> None:

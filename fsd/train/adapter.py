@@ -11,7 +11,7 @@ import torch
 from peft import LoraConfig, set_peft_model_state_dict
 from peft.utils import get_peft_model_state_dict
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor
 
 from fsd.recipe import Recipe
 from fsd.weights.lora_stage import LORA_FILE, targets_of
@@ -33,12 +33,18 @@ def add_adapter(module: Any, part: str, recipe: Recipe, seed: int = 0) -> None:
             weight.data = weight.data.float()
 
 
-def write_adapters(modules: dict[str, nn.Module], model: Path, folder: Path) -> None:
-    """Write the LoRA as Diffusers does, exactly as it is trained, with peft's settings in the header."""
+def write_adapters(modules: dict[str, Any], weights: dict[str, Tensor], model: Path, folder: Path) -> None:
+    """Write the LoRA as Diffusers does, exactly as it is trained, with peft's settings in the header.
+
+    weights: those of the LoRA, by part and name.
+    """
     index = json.loads((model / "model_index.json").read_text(encoding="utf-8"))
     content: dict[str, Any] = {}
     for part, module in modules.items():
-        content[f"{part}_lora_layers"] = get_peft_model_state_dict(module, adapter_name="default")
+        mine = {
+            name.removeprefix(f"{part}."): weight for name, weight in weights.items() if name.startswith(f"{part}.")
+        }
+        content[f"{part}_lora_layers"] = get_peft_model_state_dict(module, mine, adapter_name="default")
         settings = module.peft_config["default"].to_dict()
         settings["target_modules"] = sorted(settings["target_modules"])  # of a set, whose order changes
         content[f"{part}_lora_adapter_metadata"] = settings

@@ -16,6 +16,7 @@ from torch import nn
 
 from fsd.errors import MachineError
 from fsd.recipe import Recipe
+from fsd.train.sharding import need_sharded, sharding_plugin, sharding_wanted
 from fsd.train.together import PARALLEL
 
 _ACCELERATE_NAMES = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
@@ -23,12 +24,16 @@ _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def make_accelerator(recipe: Recipe) -> Accelerator:
-    """An Accelerator in the recipe's precision."""
+    """An Accelerator in the recipe's precision; where the launcher asked for FSDP, one that shards weights."""
     precision = choose_precision(recipe.precision)
     if precision == "fp16" and not torch.cuda.is_available():
         raise MachineError("precision is fp16, which needs a GPU, and there is none", "choose fp32, bf16 or auto")
     _repeatable(recipe.repeatable)
-    return Accelerator(mixed_precision=_ACCELERATE_NAMES[precision], kwargs_handlers=[PARALLEL])
+    plugin = sharding_plugin() if sharding_wanted() else None
+    found = Accelerator(mixed_precision=_ACCELERATE_NAMES[precision], kwargs_handlers=[PARALLEL], fsdp_plugin=plugin)
+    if plugin:
+        need_sharded(found)
+    return found
 
 
 def choose_precision(name: str) -> str:
@@ -50,10 +55,11 @@ def load_backbone(
     device: torch.device,
     dtype: torch.dtype = torch.float32,
     quantize: str = "none",
+    stay: bool = False,
 ) -> Any:
     """The UNet or transformer of a model from a folder, with the attention that is fast on the device.
 
-    quantize: "none", "int8" or "nf4", by bitsandbytes.
+    quantize: "none", "int8" or "nf4", by bitsandbytes. stay: keep it on the CPU, though the device runs it.
     """
     _, name = json.loads((model / "model_index.json").read_text(encoding="utf-8"))[part]
     kind = getattr(importlib.import_module("diffusers"), name)
@@ -63,7 +69,7 @@ def load_backbone(
     found.register_to_config(_name_or_path="")  # else every checkpoint tells the folder that the run was resumed from
     if device.type == "cpu":
         fast_on_cpu(found)
-    return found.to(device, dtype)
+    return found.to("cpu" if stay else device, dtype)
 
 
 def fast_on_cpu(backbone: Any) -> None:

@@ -13,13 +13,18 @@ from fsd.data.session import Session
 from fsd.errors import RecipeError
 from fsd.recipe import Recipe
 from fsd.runtime import report
+from fsd.train.compiling import choose_compile
 from fsd.train.device import choose_precision
 from fsd.train.optimizer import choose_optimizer
+from fsd.train.sharding import sharding_wanted
 from fsd.weights.base_folder import base_fingerprint
 from fsd.weights.checkpoint import STAGES, Checkpoint
 
 _HASHED = {"photos and captions", "base model", "trained text encoder"}
 """Facts of a run that are fingerprints, which say nothing to people."""
+
+ALONE = {"processes": 1, "sharded": False}
+"""What a run that one process does says of its processes, which is nothing."""
 
 
 def identity_of(session: Session, recipe: Recipe, stage: str, base: Path) -> dict[str, Any]:
@@ -43,19 +48,23 @@ def _flat(settings: dict[str, Any]) -> dict[str, Any]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in flat.items()}
 
 
-def chosen(recipe: Recipe, then: dict[str, str]) -> dict[str, str]:
-    """What "auto" means in this run: what it meant when the run began, else what suits this machine."""
+def chosen(recipe: Recipe, then: dict[str, str], stage: str, backbone: Path) -> dict[str, str]:
+    """What "auto" means in this run: what it meant when the run began, else what suits this machine.
+
+    What could not be compiled then is not compiled now, either. backbone: the folder of its weights.
+    """
     now = {
-        "optimizer": choose_optimizer(recipe.optimizer, torch.cuda.is_available()),
+        "optimizer": choose_optimizer(recipe.optimizer, torch.cuda.is_available() and not sharding_wanted()),
         "precision": choose_precision(recipe.precision),
+        "compile": choose_compile(recipe, stage, backbone),
     }
-    return {name: then.get(name, kind) if getattr(recipe, name) == "auto" else kind for name, kind in now.items()}
+    return {name: then.get(name, kind) for name, kind in now.items()}
 
 
 def check_same_run(start: Checkpoint, facts: dict[str, Any], fork: bool) -> None:
     """Refuse to go on under other settings, which would give other weights, unless asked to fork."""
     then, now = start.facts["run"], facts["run"]
-    usual = _flat(Recipe().identity()) | {"processes": 1}  # for settings that are younger than the checkpoint
+    usual = _flat(Recipe().identity()) | ALONE  # for settings that are younger than the checkpoint
     then = {name: then.get(name, usual.get(name)) for name in then.keys() | now.keys()}
     now = {name: now.get(name, usual.get(name)) for name in then}
     changed = sorted(name for name in then if then[name] != now.get(name))

@@ -17,6 +17,7 @@ from fsd.errors import Interrupted, TrainingError
 from fsd.recipe import Recipe
 from fsd.runtime import report
 from fsd.train.batch import Batch
+from fsd.train.compiling import settle_compiled
 from fsd.train.forecast import tell_time
 from fsd.train.metrics import Clock, Metrics
 from fsd.train.optimizer import learning_rate_at
@@ -35,7 +36,7 @@ class Stage:
     network: all of its networks together. trained: those whose weights change, by label. learning_rates: the highest
     of each label.
     batches: the batches of a step (from 0). loss: a batch's share of the step's scalar loss; everything random is a
-    function of the step. write: puts the trained weights of these modules into a folder; at the last step the result alone.
+    function of the step. write: puts the trained weights (by label and name) into a folder; at the end the result alone.
     """
 
     name: str
@@ -45,7 +46,7 @@ class Stage:
     learning_rates: dict[str, float]
     batches: Callable[[int], list[Batch]]
     loss: Callable[[Batch], Tensor]
-    write: Callable[[dict[str, nn.Module], Path, bool], None]
+    write: Callable[[dict[str, Tensor], Path, bool], None]
 
     def weights(self) -> dict[str, nn.Parameter]:
         """The weights that change, by label and name."""
@@ -86,6 +87,7 @@ def train(stage: Stage, run: Run, start: Checkpoint | None) -> dict[str, Any]:
     recipe, clock, saved_step = run.recipe, Clock(), done
     losses: list[Tensor] = []
     finished = ""
+    settle_compiled(stage, run, done)
     if run.accelerator.num_processes == 1:
         tell_time(stage, done)
     with (

@@ -11,11 +11,13 @@ from fsd.runtime.child import stage_main
 from fsd.train import loop
 from fsd.train.adapter import add_adapter, load_adapters, write_adapters
 from fsd.train.batch import Batch
+from fsd.train.compiling import compile_blocks
 from fsd.train.device import compute_dtype, load_backbone
 from fsd.train.loss import dreambooth_loss
 from fsd.train.network import network_of, rows, text_pipeline
 from fsd.train.prepare import Prepared, run_stage
 from fsd.train.prompts import load_text_encoder
+from fsd.train.sharding import is_sharded
 from fsd.train.together import prepared as prepared_network
 from fsd.weights.backbone import backbone_part, text_parts
 from fsd.weights.lora_stage import LORA_FILE, targets_of
@@ -30,7 +32,9 @@ def build(prepared: Prepared) -> loop.Stage:
     model, device, dtype = origin.base, accelerator.device, compute_dtype(accelerator)
     kind, part = network_of(model), backbone_part(model)
     given = None if recipe.lora.text_encoders else prepared.encoded_prompts()
-    backbone = load_backbone(model, part, origin.parts[part], device, dtype, recipe.lora.quantize)
+    backbone = load_backbone(
+        model, part, origin.parts[part], device, dtype, recipe.lora.quantize, is_sharded(accelerator)
+    )
     trained: dict[str, Any] = {part: backbone}
     pipeline = None
     if given is None:
@@ -44,6 +48,7 @@ def build(prepared: Prepared) -> loop.Stage:
         if recipe.gradient_checkpointing:
             (module.enable_gradient_checkpointing if name == part else module.gradient_checkpointing_enable)()
         module.train()
+    compile_blocks(backbone, recipe)
     if origin.start:
         load_adapters(trained, origin.start.folder / LORA_FILE)
     prompts = prepared.prompts
@@ -63,7 +68,7 @@ def build(prepared: Prepared) -> loop.Stage:
     rates = {name: recipe.lora.learning_rate if name == part else recipe.lora.text_learning_rate for name in trained}
     return loop.Stage(
         "lora", recipe.lora.steps, network, trained, rates, prepared.batches_at, loss,
-        lambda modules, folder, last: write_adapters(modules, model, folder),
+        lambda weights, folder, last: write_adapters(trained, weights, model, folder),
     )  # fmt: skip
 
 

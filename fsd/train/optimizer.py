@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from fsd.errors import MachineError
+from fsd.train.sharding import alike, whole
 
 
 def learning_rate_at(step: int, steps: int, peak: float, schedule: str, warmup_steps: int) -> float:
@@ -91,9 +92,9 @@ class Optimizer:
         """The one torch optimizer, for Accelerate to prepare; None when weights are stepped during the backward pass."""
         return None if self._during_backward else self._inner[""]
 
-    def replace_whole(self, prepared: torch.optim.Optimizer) -> None:
-        """Use what Accelerate made of `whole`."""
-        self._inner[""] = prepared
+    def replace_whole(self, prepared: torch.optim.Optimizer, weights: dict[str, nn.Parameter]) -> None:
+        """Use what Accelerate made of `whole` and of its weights."""
+        self._inner[""], self._weights = prepared, weights
 
     def set_learning_rates(self, rates: Mapping[str, float]) -> None:
         """The rates of the next step, by label."""
@@ -119,7 +120,7 @@ class Optimizer:
         for name, weight in self._weights.items():
             for key, value in self._states_of(name, weight).items():
                 if isinstance(value, Tensor):
-                    kept = value.detach().cpu().contiguous()
+                    kept = whole(value.detach()).cpu().contiguous()
                     found[f"{name}/{key}"] = (
                         kept.clone() if key.startswith("qmap") else kept
                     )  # one table for all weights
@@ -147,7 +148,7 @@ class Optimizer:
             if key.endswith("#int"):
                 states[key.removesuffix("#int")] = int(value)
             else:
-                states[key] = value.to(weight.device, copy=True)
+                states[key] = alike(value, weight)
 
     def _groups(self) -> Iterator[tuple[str, dict[str, Any]]]:
         for name, optimizer in self._inner.items():

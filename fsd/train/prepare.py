@@ -26,7 +26,9 @@ from fsd.train.metrics import Metrics, draw_loss
 from fsd.train.network import Conditioning
 from fsd.train.prompts import encode_prompts
 from fsd.train.room import stage_needs
-from fsd.train.together import processes, writer
+from fsd.train.sharding import need_shardable, sharding_wanted
+from fsd.train.together import main_first, processes, writer
+from fsd.weights.backbone import backbone_part
 from fsd.weights.base_folder import base_fingerprint
 from fsd.weights.base_model import find_base_model
 from fsd.weights.checkpoint import STAGES, Checkpoint, newest_checkpoint
@@ -79,7 +81,7 @@ class Prepared:
         """What the text encoders make of the prompts, on the device; they leave memory again."""
         origin, device = self.origin, self.accelerator.device
         cache, dtype = origin.session.cache, compute_dtype(self.accelerator)
-        with self.accelerator.main_process_first():
+        with main_first():
             given = encode_prompts(self.prompts, origin.base, origin.parts, cache, device, dtype)
         return {name: tensor.to(device) for name, tensor in given.items()}
 
@@ -91,7 +93,7 @@ def run_stage(arguments: list[str], stage: str, build: Any) -> dict[str, Any]:
     """
     session = open_session_folder(Path(arguments[0]))
     with writer(session) as spool:
-        with processes().main_process_first():  # who comes later finds all squares there
+        with main_first():  # who comes later finds all squares there
             origin = _origin(session, stage, fork="--fork" in arguments)
         steps = getattr(origin.recipe, stage).steps
         if origin.start and origin.start.step >= steps:
@@ -113,12 +115,16 @@ def _origin(session: Session, stage: str, fork: bool) -> Origin:
         identity["trained text encoder"] = base_fingerprint(first.folder)
     if (count := processes().num_processes) > 1:
         identity["processes"] = count
+    if sharding_wanted():
+        need_shardable(recipe, stage)
+        identity["sharded"] = True
     facts = {"run": identity, "machine": machine()}
     start = newest_checkpoint(session.checkpoints, stage, report.say)
     if start:
         check_same_run(start, facts, fork)
         report.say(f"going on from {start.name}")
-    facts["chosen"] = chosen(recipe, start.facts.get("chosen", {}) if start and not fork else {})
+    then = start.facts.get("chosen", {}) if start and not fork else {}
+    facts["chosen"] = chosen(recipe, then, stage, parts[backbone_part(base)])
     return Origin(session, recipe.changed(**facts["chosen"]), base, parts, photos, priors, checks, facts, start)
 
 
@@ -130,7 +136,7 @@ def _prepare(origin: Origin, stage: str, spool: Spool | None) -> Prepared:
         views = sum(len(each) for each in material.views)
         need_room(stage_needs(session, recipe, stage, origin.base, views, len(material.prompts)))
         files.make_folder(session.logs)
-    with accelerator.main_process_first():  # who comes later finds all in the cache
+    with main_first():  # who comes later finds all in the cache
         batches, validation = encoded(material, stage, recipe, origin.parts, session.cache, accelerator)
     metrics = Metrics(
         brought(session.logs / "metrics.jsonl") if spool else None,

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from diffusers.training_utils import EMAModel
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from fsd.errors import FsdError
 from fsd.runtime import report
 from fsd.train.optimizer import Optimizer
+from fsd.train.sharding import alike, is_sharded, whole
+from fsd.train.together import prepared_optimizer
 from fsd.weights import checkpoint as checkpoints
 from fsd.weights.checkpoint import OPTIMIZER, Checkpoint
 
@@ -49,7 +51,9 @@ class State:
         alone = not recipe.max_grad_norm and accelerator.scaler is None and accelerator.num_processes == 1
         optimizer = Optimizer(weights, recipe.optimizer, recipe.weight_decay, alone)
         if optimizer.whole is not None:
-            optimizer.replace_whole(accelerator.prepare(optimizer.whole))
+            prepared = prepared_optimizer(optimizer.whole, stage.network, accelerator)
+            weights = stage.weights()  # which FSDP has replaced by shares of them
+            optimizer.replace_whole(prepared, weights)
         average = EMAModel(weights.values(), decay=recipe.ema_decay) if recipe.ema_decay else None
         found = State(stage, run, weights, optimizer, average)
         if start:
@@ -81,15 +85,18 @@ class State:
         """
         run, stage, last = self.run, self.stage, step == self.stage.steps
         name = checkpoints.checkpoint_name(stage.name, step)
-        if not run.accelerator.is_main_process:
+        if not (run.accelerator.is_main_process or is_sharded(run.accelerator)):
             return name
         self.settle()
         if last and self.average:
             self.average.copy_to(self.weights.values())
+        weights, more = self._gathered(last)
+        if not run.accelerator.is_main_process:
+            return name
         scaler = run.accelerator.scaler
         facts = {**run.facts, "scaler": scaler.state_dict() if scaler and not last else None}
         finish = checkpoints.begin_checkpoint(
-            run.checkpoints, stage.name, step, last, facts, lambda folder: self._write(folder, last)
+            run.checkpoints, stage.name, step, last, facts, lambda folder: self._write(folder, last, weights, more)
         )
         self._saving = self._background.submit(self._finish, finish)
         return name
@@ -110,16 +117,24 @@ class State:
         checkpoints.prune(self.run.checkpoints, self.stage.name, self.run.recipe.save.keep)
         self.run.on_save(saved)
 
-    def _write(self, folder: Path, last: bool) -> None:
-        self.stage.write(self.stage.trained, folder, last)
+    def _gathered(self, last: bool) -> tuple[dict[str, Tensor], dict[str, dict[str, Tensor]]]:
+        """The weights, and what is written beside them by file; whole, also where each process has a share of them.
+
+        All that needs the other processes: of what follows each can fail alone.
+        """
+        weights = {name: whole(weight.detach()) for name, weight in self.weights.items()}
         if last:
-            return
-        save_file(self.optimizer.state(), folder / OPTIMIZER)
+            return weights, {}
+        more = {OPTIMIZER: self.optimizer.state()}
         if self.average:
-            names, shadows = self.weights.keys(), self.average.shadow_params
-            save_file(
-                {name: shadow.contiguous() for name, shadow in zip(names, shadows, strict=True)}, folder / AVERAGE
-            )
+            shadows = zip(self.weights, self.average.shadow_params, strict=True)
+            more[AVERAGE] = {name: whole(shadow).contiguous() for name, shadow in shadows}
+        return weights, more
+
+    def _write(self, folder: Path, last: bool, weights: dict[str, Tensor], more: dict[str, dict[str, Tensor]]) -> None:
+        self.stage.write(weights, folder, last)
+        for name, tensors in more.items():
+            save_file(tensors, folder / name)
 
     def _restore(self, start: Checkpoint) -> None:
         state, optimizer, scaler = start.folder / OPTIMIZER, self.optimizer, self.run.accelerator.scaler
@@ -139,4 +154,4 @@ class State:
         assert self.average
         self.average.optimization_step = step
         for name, shadow in zip(self.weights, self.average.shadow_params, strict=True):
-            shadow.copy_(saved[name])
+            shadow.copy_(alike(saved[name], shadow))

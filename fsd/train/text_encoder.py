@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from fsd.runtime.child import stage_main
 from fsd.train import loop
@@ -48,8 +48,8 @@ def build(prepared: Prepared) -> loop.Stage:
             predicted = network(batch.noisy, batch.timesteps, batch.prompts)
         return dreambooth_loss(predicted, batch.target, batch.weights, batch.mask)
 
-    def write(modules: dict[str, nn.Module], folder: Path, last: bool) -> None:
-        for name, module in modules.items():
+    def write(_: dict[str, Tensor], folder: Path, last: bool) -> None:
+        for name, module in trained.items():
             if name in parts or not last:
                 module.save_pretrained(folder / name)
 

@@ -17,6 +17,7 @@ from fsd.data.lock import writing
 from fsd.data.session import Session
 from fsd.runtime import report
 from fsd.runtime.spool.spool import Spool
+from fsd.train.sharding import is_sharded
 from fsd.weights.set_aside import taking_turn
 
 PARALLEL = DistributedDataParallelKwargs(find_unused_parameters=True)
@@ -28,20 +29,52 @@ def processes() -> PartialState:
     return PartialState(cpu=not torch.accelerator.is_available())
 
 
+@contextmanager
+def main_first() -> Iterator[None]:
+    """Let the first process go ahead, so that the others find what it made; what it fails of they then find, too."""
+    state = processes()
+    if not state.is_main_process:
+        state.wait_for_everyone()
+    try:
+        yield
+    finally:
+        if state.is_main_process:
+            state.wait_for_everyone()
+
+
 class Network(nn.Module):
     """All networks of a stage as one, so that their gradients are shared at once. compute: what they do together."""
 
     def __init__(self, parts: dict[str, nn.Module], compute: Callable[..., Any]) -> None:
         super().__init__()
         self.parts, self._compute = nn.ModuleDict(parts), compute
+        blocks = {name for part in parts.values() for name in getattr(part, "_no_split_modules", None) or ()}
+        self._no_split_modules = sorted(blocks & {type(module).__name__ for module in self.modules()})
 
     def forward(self, *given: Any) -> Any:
         return self._compute(*given)
 
 
 def prepared(parts: dict[str, nn.Module], compute: Callable[..., Any], accelerator: Accelerator) -> nn.Module:
-    """The networks as Accelerate runs them; the parts themselves stay as they are, to be read and saved."""
-    found: nn.Module = accelerator.prepare(Network(parts, compute))
+    """The networks as Accelerate runs them; the parts themselves stay as they are, to be read and saved.
+
+    FSDP takes them later, with the optimizer: see `prepared_optimizer`.
+    """
+    network = Network(parts, compute)
+    if is_sharded(accelerator):
+        return network
+    found: nn.Module = accelerator.prepare(network)
+    return found
+
+
+def prepared_optimizer(
+    optimizer: torch.optim.Optimizer, network: nn.Module, accelerator: Accelerator
+) -> torch.optim.Optimizer:
+    """The optimizer as Accelerate runs it. FSDP shards the network in place with it: its weights are others then."""
+    if is_sharded(accelerator):
+        network, optimizer = accelerator.prepare(network, optimizer)
+        return optimizer
+    found: torch.optim.Optimizer = accelerator.prepare(optimizer)
     return found
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from fsd.runtime.child import stage_main
 from fsd.train import loop
 from fsd.train.batch import Batch
+from fsd.train.compiling import compile_blocks
 from fsd.train.device import load_backbone
 from fsd.train.loss import dreambooth_loss
 from fsd.train.network import network_of, rows
@@ -23,6 +24,7 @@ def build(prepared: Prepared) -> loop.Stage:
     unet = load_backbone(origin.base, "unet", origin.folder("unet"), accelerator.device).train()
     if origin.recipe.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
+    compile_blocks(unet, origin.recipe)
     network = network_of(origin.base)
     model = prepared_network({"unet": unet}, lambda *batch: network.predict(unet, *batch), accelerator)
 
@@ -31,8 +33,8 @@ def build(prepared: Prepared) -> loop.Stage:
             predicted = model(batch.noisy, batch.timesteps, rows(given, batch.prompts))
         return dreambooth_loss(predicted, batch.target, batch.weights, batch.mask)
 
-    def write(modules: dict[str, nn.Module], folder: Path, last: bool) -> None:
-        modules["unet"].save_pretrained(folder / "unet")
+    def write(_: dict[str, Tensor], folder: Path, last: bool) -> None:
+        unet.save_pretrained(folder / "unet")
 
     settings = origin.recipe.unet
     rates = {"unet": settings.learning_rate}
