@@ -22,7 +22,7 @@ from fsd.train.batch import Batch, Batches
 from fsd.train.device import compute_dtype, make_accelerator
 from fsd.train.identity import check_same_run, chosen, identity_of, machine
 from fsd.train.material import encoded, material_of
-from fsd.train.metrics import Metrics, draw_loss
+from fsd.train.metrics import Metrics
 from fsd.train.network import Conditioning
 from fsd.train.prompts import encode_prompts
 from fsd.train.room import stage_needs
@@ -99,8 +99,7 @@ def run_stage(arguments: list[str], stage: str, build: Any) -> dict[str, Any]:
             return {"stage": stage, "steps": steps, "from_step": steps, "loss": None}
         prepared = _prepare(origin, stage, spool)
         figures = loop.train(build(prepared), prepared.run, origin.start)
-        if spool and prepared.run.metrics.path:
-            draw_loss(prepared.run.metrics.path, working(session.logs) / "loss.png")
+        if spool and prepared.run.metrics.draw(working(session.logs) / "loss.png"):
             spool.add("logs/loss.png")
     return figures
 
@@ -150,10 +149,10 @@ def _prepare(origin: Origin, stage: str, spool: Spool | None) -> Prepared:
         need_turn()
 
     def sample(checkpoint: str) -> None:
-        if not spool or not metrics.path:
+        if not spool:
             return
-        draw_loss(metrics.path, working(session.logs) / "loss.png")
-        spool.add("logs/loss.png")
+        if metrics.draw(working(session.logs) / "loss.png"):
+            spool.add("logs/loss.png")
         try:
             process.run_stage("fsd.generate.sample", str(session.folder), "--training-samples", checkpoint)
         except Interrupted:
