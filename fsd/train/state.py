@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffusers.training_utils import EMAModel
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from fsd.errors import FsdError
+from fsd.errors import FsdError, MachineError
 from fsd.runtime import report
+from fsd.train.finite import need_finite
 from fsd.train.optimizer import Optimizer
 from fsd.train.sharding import alike, is_sharded, whole
 from fsd.train.together import prepared_optimizer
@@ -30,6 +32,7 @@ AVERAGE = "average.safetensors"
 class State:
     """A stage's state. weights: those that change, by label and name. average: of the weights, if the recipe wants it.
 
+    saved_step: of the last checkpoint that is whole, 0 without one.
     Saves end in the background: leaving its `with` block waits for the last one.
     """
 
@@ -38,6 +41,7 @@ class State:
     weights: dict[str, nn.Parameter]
     optimizer: Optimizer
     average: EMAModel | None
+    saved_step: int = 0
     _background: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
     _saving: Future[None] | None = None
 
@@ -55,7 +59,7 @@ class State:
             weights = stage.weights()  # which FSDP has replaced by shares of them
             optimizer.replace_whole(prepared, weights)
         average = EMAModel(weights.values(), decay=recipe.ema_decay) if recipe.ema_decay else None
-        found = State(stage, run, weights, optimizer, average)
+        found = State(stage, run, weights, optimizer, average, start.step if start else 0)
         if start:
             found._restore(start)
         return found
@@ -65,12 +69,10 @@ class State:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         with self._background:
-            try:
+            if kind is None:
                 self.settle()
-            except FsdError as fault:
-                if kind is None:
-                    raise
-                report.say(str(fault))  # beside the error that ends the run
+            else:
+                self.kept()
 
     def stepped(self) -> None:
         """Take a step's new weights into the average."""
@@ -80,18 +82,21 @@ class State:
     def save(self, step: int) -> str:
         """Write a step's files and return the checkpoint's name, which it has once `settle` returns.
 
-        What is older than the recipe keeps goes then. The last step needs neither optimizer nor average: there the
-        average takes the weights' place.
+        What is older than the recipe keeps goes then. TrainingError, and nothing written, when the weights are no
+        finite numbers. The last step needs neither optimizer nor average: there the average takes the weights' place.
         """
         run, stage, last = self.run, self.stage, step == self.stage.steps
         name = checkpoints.checkpoint_name(stage.name, step)
+        need_finite(self.weights.values(), step, self.kept)
         if not (run.accelerator.is_main_process or is_sharded(run.accelerator)):
+            self.saved_step = step
             return name
         self.settle()
         if last and self.average:
             self.average.copy_to(self.weights.values())
         weights, more = self._gathered(last)
         if not run.accelerator.is_main_process:
+            self.saved_step = step
             return name
         scaler = run.accelerator.scaler
         facts = {**run.facts, "scaler": scaler.state_dict() if scaler and not last else None}
@@ -112,10 +117,23 @@ class State:
         if self._saving and self._saving.done():
             self.settle()
 
+    def kept(self) -> int:
+        """The step of the last whole checkpoint, once no save is under way; what that one fails of is said."""
+        try:
+            self.settle()
+        except FsdError as fault:
+            report.say(str(fault))  # beside the error that ends the run
+        return self.saved_step
+
     def _finish(self, finish: Callable[[], Checkpoint]) -> None:
         saved = finish()
-        checkpoints.prune(self.run.checkpoints, self.stage.name, self.run.recipe.save.keep)
-        self.run.on_save(saved)
+        self.saved_step = saved.step
+        try:
+            checkpoints.prune(self.run.checkpoints, self.stage.name, self.run.recipe.save.keep)
+            self.run.on_save(saved)
+        except OSError as fault:
+            what = f"{saved.name} is saved, but the disk failed after it: {fault}"
+            raise MachineError(what, "free some space and run the same command again") from fault
 
     def _gathered(self, last: bool) -> tuple[dict[str, Tensor], dict[str, dict[str, Tensor]]]:
         """The weights, and what is written beside them by file; whole, also where each process has a share of them.
@@ -132,9 +150,12 @@ class State:
         return weights, more
 
     def _write(self, folder: Path, last: bool, weights: dict[str, Tensor], more: dict[str, dict[str, Tensor]]) -> None:
-        self.stage.write(weights, folder, last)
-        for name, tensors in more.items():
-            save_file(tensors, folder / name)
+        try:
+            self.stage.write(weights, folder, last)
+            for name, tensors in more.items():
+                save_file(tensors, folder / name)
+        except SafetensorError as fault:  # which is how safetensors tells of a full disk
+            raise OSError(str(fault)) from fault
 
     def _restore(self, start: Checkpoint) -> None:
         state, optimizer, scaler = start.folder / OPTIMIZER, self.optimizer, self.run.accelerator.scaler
