@@ -14,7 +14,7 @@ from typing import Any
 from fsd.command_line import UsageError, parameters_of, read_options, shown, verbs
 from fsd.data import session as sessions
 from fsd.data.session import Session
-from fsd.errors import FsdError, Interrupted, MachineError, missing_package
+from fsd.errors import FsdError, Interrupted, MachineError, foreseen
 from fsd.needs import root_folder
 from fsd.runtime import report, stopping
 from fsd.runtime.packages import overlay
@@ -40,14 +40,12 @@ def _run(arguments: list[str]) -> int:
             overlay.activate()
         options = read_options(arguments)
         result = _call(verbs()[options.pop("verb")], options)
-    except FsdError as fault:
-        return _failed(fault, as_json)
     except KeyboardInterrupt:
         return _failed(Interrupted("stopped", "run the same command to go on"), as_json)
-    except ModuleNotFoundError as fault:
-        return _failed(missing_package(fault), as_json)
-    except Exception as fault:  # not foreseen: people and bug reports need the traceback, programs their object
-        if not as_json:
+    except Exception as fault:
+        if known := foreseen(fault):
+            return _failed(known, as_json)
+        if not as_json:  # people and bug reports need the traceback, programs their object
             raise
         traceback.print_exc()
         return _failed(FsdError(f"{type(fault).__name__}: {fault}", "report it with the lines above"), as_json)

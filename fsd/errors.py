@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
@@ -42,6 +43,18 @@ def missing_package(error: ModuleNotFoundError) -> MachineError:
     """What to say when a package that a job needs is not there."""
     hint = "install what the job needs: fsd setup train (with the web UI: fsd setup all)"
     return MachineError(f"the package {error.name} is not installed", hint)
+
+
+def foreseen(error: Exception) -> FsdError | None:
+    """An error of any kind in words for the user, where there is something to do about it."""
+    if isinstance(error, FsdError):
+        return error
+    if isinstance(error, ModuleNotFoundError):
+        return missing_package(error)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        place = f" at {error.filename}" if error.filename else ""
+        return MachineError(f"the disk is full{place}", "free some space and run the same command again")
+    return None
 
 
 class DownloadError(FsdError):

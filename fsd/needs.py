@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fsd.data import session as sessions
+from fsd.data.prompt import need_no_strays
 from fsd.data.session import Session
 from fsd.errors import SessionError, WeightsError
 from fsd.families import FAMILIES, family_from, get_family
@@ -45,9 +46,10 @@ def wheelhouse_root(root: str, asked: bool) -> Path | None:
 
 
 def need_photos(session: Session) -> None:
-    """SessionError unless the session has photos."""
+    """SessionError unless the session has photos, and no caption of a photo that is not there."""
     if not sessions.describe(session)["photos"]:
         raise SessionError(f"session {session.name!r} has no photos yet", "run add_photos first")
+    need_no_strays(session)
 
 
 def need_base_model(session: Session) -> None:

@@ -13,8 +13,9 @@ from types import ModuleType
 import pytest
 from micro import draw_photos, make_folder, make_micro_session
 
+from fsd import __main__
 from fsd.data.session import Session
-from fsd.runtime import colab
+from fsd.runtime import colab, report
 
 os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_DISABLE_PROGRESS_BARS="1", DIFFUSERS_VERBOSITY="error")
 
@@ -38,6 +39,28 @@ def make_photos(tmp_path: Path) -> Callable[[int], Path]:
 def micro_session(tmp_path: Path, micro_model: Path) -> Session:
     """A session with four photos on the micro model: 6 text-encoder and 8 UNet steps, saved every 2."""
     return make_micro_session(tmp_path, micro_model, {"text_encoder": 6, "unet": 8})
+
+
+@pytest.fixture
+def fsd(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[..., tuple[int, str, str]]:
+    """A function that runs `fsd WORDS` in a folder of its own; gives the exit code, standard output and error."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FSD_HOME", raising=False)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(report, "_stream", None)
+        capsys.readouterr()
+        try:
+            code = __main__.main(list(words))
+        except SystemExit as left:
+            code = int(left.code or 0)
+        shown = capsys.readouterr()
+        return code, shown.out, shown.err
+
+    return run
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -13,10 +13,9 @@ from typing import Any
 
 import pytest
 
-from fsd import __main__, __version__, command_line, pipeline, stage, verb_names
+from fsd import __version__, command_line, pipeline, stage, verb_names
 from fsd.data.session import Session
 from fsd.errors import Interrupted
-from fsd.runtime import report
 
 ROOT = Path(__file__).parents[1]
 VERBS = [
@@ -30,26 +29,6 @@ CODES = {"usage", "machine", "download", "upload", "session", "recipe", "weights
 
 Answer = tuple[int, str, str]
 Fsd = Callable[..., Answer]
-
-
-@pytest.fixture
-def fsd(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Fsd:
-    """A function that runs `fsd WORDS` in a folder of its own; gives the exit code, standard output and error."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("FSD_HOME", raising=False)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*words: str) -> Answer:
-        monkeypatch.setattr(report, "_stream", None)
-        capsys.readouterr()
-        try:
-            code = __main__.main(list(words))
-        except SystemExit as left:
-            code = int(left.code or 0)
-        shown = capsys.readouterr()
-        return code, shown.out, shown.err
-
-    return run
 
 
 def last_json(out: str) -> dict[str, Any]:

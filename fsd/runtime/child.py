@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-from fsd.errors import FsdError, Interrupted, MachineError, missing_package
+from fsd.errors import FsdError, Interrupted, MachineError, foreseen
 from fsd.runtime import stopping
 from fsd.runtime.handover import take
 
@@ -44,8 +44,8 @@ def _outcome(work: Callable[[list[str]], dict[str, Any]]) -> tuple[str, dict[str
     try:
         return "result", work(sys.argv[1:])
     except Exception as error:
-        fault = _known(error)
-        if not isinstance(fault, FsdError):
+        fault = _known(error) or foreseen(error)
+        if not fault:
             raise
         return "error", fault.to_json()
 
@@ -81,8 +81,8 @@ class _Forgiving:
         return getattr(self._stream, name)
 
 
-def _known(error: Exception) -> Exception:
-    """The error in our words where it is one that users can act on."""
+def _known(error: Exception) -> FsdError | None:
+    """What torch says of a GPU, in our words."""
     first_line = str(error).partition("\n")[0]
     if type(error).__name__ == "OutOfMemoryError":
         settings = "gradient_checkpointing=true, optimizer=adamw8bit, a smaller batch_size or resolution_px"
@@ -90,9 +90,7 @@ def _known(error: Exception) -> Exception:
     if "deterministic implementation" in first_line:
         hint = "set repeatable=false: the run may then differ in its last bits when it is done again"
         return MachineError(f"this GPU cannot repeat a run exactly: {first_line}", hint)
-    if isinstance(error, ModuleNotFoundError):
-        return missing_package(error)
-    return error
+    return None
 
 
 if __name__ == "__main__":

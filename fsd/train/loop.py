@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -13,10 +12,11 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from fsd.errors import Interrupted, TrainingError
+from fsd.errors import Interrupted
 from fsd.recipe import Recipe
 from fsd.runtime import report
 from fsd.train.batch import Batch
+from fsd.train.finite import finite_mean
 from fsd.train.forecast import tell_time
 from fsd.train.metrics import Clock, Metrics
 from fsd.train.optimizer import learning_rate_at
@@ -80,10 +80,10 @@ def train(stage: Stage, run: Run, start: Checkpoint | None) -> dict[str, Any]:
     """Train a stage from `start` (None: from the base model) to its last step; return its figures.
 
     The trained modules must already hold `start`'s weights. Raises Interrupted after saving when asked to stop, and
-    TrainingError when the loss is not a finite number; the last good checkpoint stays.
+    TrainingError when the loss or the weights are no finite numbers; the last good checkpoint stays.
     """
     done = start.step if start else 0
-    recipe, clock, saved_step = run.recipe, Clock(), done
+    recipe, clock = run.recipe, Clock()
     losses: list[Tensor] = []
     finished = ""
     if run.accelerator.num_processes == 1:
@@ -104,7 +104,7 @@ def train(stage: Stage, run: Run, start: Checkpoint | None) -> dict[str, Any]:
             save = last or stop or _save_due(step + 1, recipe)
             validate = bool(run.validation) and (last or _due(step + 1, recipe.validation.every_steps))
             if save or validate or len(losses) == _LOG_EVERY_STEPS:
-                loss = _finite_mean(losses, step + 1, saved_step, run.accelerator)
+                loss = finite_mean(losses, step + 1, state.kept, run.accelerator)
                 speed = len(losses) / clock.stop("training")
                 valid = _validation_loss(stage, run) if validate else None
                 clock.stop("validation")
@@ -114,7 +114,6 @@ def train(stage: Stage, run: Run, start: Checkpoint | None) -> dict[str, Any]:
                 state.need_saved()
             if save:
                 saved = state.save(step + 1)
-                saved_step = step + 1
                 clock.stop("saving")
                 if last and recipe.samples.at_end:
                     finished = saved
@@ -123,8 +122,9 @@ def train(stage: Stage, run: Run, start: Checkpoint | None) -> dict[str, Any]:
                     run.on_sample(saved)
                     clock.stop("samples")
             if stop and not last:
+                state.settle()
                 raise Interrupted(
-                    f"stopped after step {saved_step} of {stage.steps}; everything is saved",
+                    f"stopped after step {step + 1} of {stage.steps}; everything is saved",
                     "run the same command to go on",
                 )
     clock.stop("saving")
@@ -166,15 +166,6 @@ def _rates(stage: Stage, step: int, recipe: Recipe) -> dict[str, float]:
 
 def _bar(stage: Stage, run: Run, done: int) -> Any:
     return report.progress(checkpoints.STAGES[stage.name], stage.steps, done, quiet=not run.accelerator.is_main_process)
-
-
-def _finite_mean(losses: list[Tensor], step: int, saved_step: int, accelerator: Accelerator) -> float:
-    mean = float(accelerator.reduce(torch.stack(losses).mean(), "mean"))
-    if not math.isfinite(mean):
-        hint = "lower the learning rate, or choose precision fp32 or bf16, and begin again in a new session"
-        kept = f"; the last checkpoint, of step {saved_step}, may already be on the way there" if saved_step else ""
-        raise TrainingError(f"the loss is {mean} at step {step}", hint + kept)
-    return mean
 
 
 def _validation_loss(stage: Stage, run: Run) -> float:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fsd.errors import MachineError
-from fsd.runtime import files
+from fsd.runtime import files, report
 from fsd.weights.checkpoint import STAGES
 
 
@@ -41,6 +43,7 @@ class Metrics:
     last_loss: float | None = None
     _writer: Any = field(default=None, repr=False)
     _stage: str = field(default="", repr=False)
+    _failed: bool = field(default=False, repr=False)
 
     def start(self, stage: str, step: int) -> None:
         """Begin a stage after `step`: lines of the same stage from later steps, which are trained again, are dropped."""
@@ -55,22 +58,40 @@ class Metrics:
     def add(
         self, step: int, loss: float, learning_rate: float, steps_per_second: float, validation_loss: float | None
     ) -> None:
-        """Append a line; `loss` is the mean since the line before."""
+        """Append a line; `loss` is the mean since the line before. A disk that takes none is told of once."""
         self.last_loss = loss
         if self.path is None:
             return
         figures = {"loss": loss, "learning_rate": learning_rate, "steps_per_second": steps_per_second}
         figures |= {} if validation_loss is None else {"validation_loss": validation_loss}
         row = {"stage": self._stage, "step": step, **figures, "time": time.time()}
-        with self.path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(row) + "\n")
-        for name, value in figures.items() if self._writer else ():
-            self._writer.add_scalar(name, value, step)
+        with self._failing_quietly():
+            with self.path.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(row) + "\n")
+            for name, value in figures.items() if self._writer else ():
+                self._writer.add_scalar(name, value, step)
+
+    def draw(self, destination: Path) -> bool:
+        """Draw the loss plot; whether there is one now."""
+        with self._failing_quietly():
+            return bool(self.path and draw_loss(self.path, destination))
+        return False
 
     def close(self) -> None:
         """Put on the disk what TensorBoard's writer holds back."""
-        if self._writer:
-            self._writer.close()
+        with self._failing_quietly():
+            if self._writer:
+                self._writer.close()
+
+    @contextmanager
+    def _failing_quietly(self) -> Iterator[None]:
+        """A full disk costs figures, and not what was trained since the last save."""
+        try:
+            yield
+        except OSError as fault:
+            if not self._failed:
+                report.say(f"the figures cannot be written, training goes on: {fault}")
+            self._failed = True
 
 
 def _board_writer(folder: Path, step: int) -> Any:

@@ -87,15 +87,19 @@ def _captions(family: ModelFamily, recipe: Recipe) -> dict[str, int]:
 
 
 def _text_stage(family: ModelFamily, recipe: Recipe, device: str) -> dict[str, int]:
-    """The UNet frozen in the compute precision, its activations as a step has them, and the text encoders trained."""
-    dtype = _DTYPES[recipe.precision]
+    """The UNet frozen in the compute precision, or trained too, its activations as a step has them, and the text encoders
+    trained."""
+    dtype, joint = _DTYPES[recipe.precision], recipe.text_encoder.unet == "joint"
     encoders = [_built(family, encoder.part, torch.float32) for encoder in family.text_encoders]
-    backbone = _built(family, family.backbone, dtype).requires_grad_(False)
-    numbers = sum(weight.numel() for encoder in encoders for weight in encoder.parameters())
+    backbone = _built(family, family.backbone, dtype).requires_grad_(joint)
+    words = sum(weight.numel() for encoder in encoders for weight in encoder.parameters())
+    unet = sum(weight.numel() for weight in backbone.parameters())
+    numbers = words + unet * joint
     peak = _step(family, backbone, recipe, dtype, device, inputs_learn=True)
     return {
-        "UNet": _bytes(backbone),
-        "text encoders": 4 * numbers,
+        "UNet": _bytes(backbone) if not joint else 4 * unet,
+        "a copy in the compute precision": _bytes(backbone) if joint and recipe.precision != "fp32" else 0,
+        "text encoders": 4 * words,
         "optimizer": numbers * OPTIMIZER_BYTES[recipe.optimizer],
         "gradients and activations": peak + (0 if _fused(recipe) else 4 * numbers),
     }

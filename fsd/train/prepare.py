@@ -22,7 +22,7 @@ from fsd.train.batch import Batch, Batches
 from fsd.train.device import compute_dtype, make_accelerator
 from fsd.train.identity import check_same_run, chosen, identity_of, machine
 from fsd.train.material import encoded, material_of
-from fsd.train.metrics import Metrics, draw_loss
+from fsd.train.metrics import Metrics
 from fsd.train.network import Conditioning
 from fsd.train.prompts import encode_prompts
 from fsd.train.room import stage_needs
@@ -141,8 +141,7 @@ def _prepare(origin: Origin, stage: str, spool: Spool | None) -> Prepared:
         assert spool
         spool.add(f"checkpoints/{checkpoint.name}", keep=recipe.save.keep)
         spool.add("logs/metrics.jsonl")
-        if metrics.path:
-            draw_loss(metrics.path, working(session.logs) / "loss.png")
+        if metrics.draw(working(session.logs) / "loss.png"):
             spool.add("logs/loss.png")
         if metrics.board:
             spool.add(f"logs/{_BOARD}")

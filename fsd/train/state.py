@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from diffusers.training_utils import EMAModel
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from fsd.errors import FsdError
+from fsd.errors import FsdError, MachineError
 from fsd.runtime import report
+from fsd.train.finite import need_finite
 from fsd.train.optimizer import Optimizer
 from fsd.weights import checkpoint as checkpoints
 from fsd.weights.checkpoint import OPTIMIZER, Checkpoint
@@ -28,6 +30,7 @@ AVERAGE = "average.safetensors"
 class State:
     """A stage's state. weights: those that change, by label and name. average: of the weights, if the recipe wants it.
 
+    saved_step: of the last checkpoint that is whole, 0 without one.
     Saves end in the background: leaving its `with` block waits for the last one.
     """
 
@@ -36,6 +39,7 @@ class State:
     weights: dict[str, nn.Parameter]
     optimizer: Optimizer
     average: EMAModel | None
+    saved_step: int = 0
     _background: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
     _saving: Future[None] | None = None
 
@@ -51,7 +55,7 @@ class State:
         if optimizer.whole is not None:
             optimizer.replace_whole(accelerator.prepare(optimizer.whole))
         average = EMAModel(weights.values(), decay=recipe.ema_decay) if recipe.ema_decay else None
-        found = State(stage, run, weights, optimizer, average)
+        found = State(stage, run, weights, optimizer, average, start.step if start else 0)
         if start:
             found._restore(start)
         return found
@@ -61,12 +65,10 @@ class State:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         with self._background:
-            try:
+            if kind is None:
                 self.settle()
-            except FsdError as fault:
-                if kind is None:
-                    raise
-                report.say(str(fault))  # beside the error that ends the run
+            else:
+                self.kept()
 
     def stepped(self) -> None:
         """Take a step's new weights into the average."""
@@ -76,12 +78,15 @@ class State:
     def save(self, step: int) -> str:
         """Write a step's files and return the checkpoint's name, which it has once `settle` returns.
 
-        What is older than the recipe keeps goes then. The last step needs neither optimizer nor average: there the
+        What is older than the recipe keeps goes then. TrainingError, and nothing written, when the weights are no
+        finite numbers. The last step needs neither optimizer nor average: there the
         average takes the weights' place.
         """
         run, stage, last = self.run, self.stage, step == self.stage.steps
         name = checkpoints.checkpoint_name(stage.name, step)
+        need_finite(self.weights.values(), step, self.kept)
         if not run.accelerator.is_main_process:
+            self.saved_step = step
             return name
         self.settle()
         if last and self.average:
@@ -105,12 +110,31 @@ class State:
         if self._saving and self._saving.done():
             self.settle()
 
+    def kept(self) -> int:
+        """The step of the last whole checkpoint, once no save is under way; what that one fails of is said."""
+        try:
+            self.settle()
+        except FsdError as fault:
+            report.say(str(fault))  # beside the error that ends the run
+        return self.saved_step
+
     def _finish(self, finish: Callable[[], Checkpoint]) -> None:
         saved = finish()
-        checkpoints.prune(self.run.checkpoints, self.stage.name, self.run.recipe.save.keep)
-        self.run.on_save(saved)
+        self.saved_step = saved.step
+        try:
+            checkpoints.prune(self.run.checkpoints, self.stage.name, self.run.recipe.save.keep)
+            self.run.on_save(saved)
+        except OSError as fault:
+            what = f"{saved.name} is saved, but the disk failed after it: {fault}"
+            raise MachineError(what, "free some space and run the same command again") from fault
 
     def _write(self, folder: Path, last: bool) -> None:
+        try:
+            self._write_files(folder, last)
+        except SafetensorError as fault:  # which is how safetensors tells of a full disk
+            raise OSError(str(fault)) from fault
+
+    def _write_files(self, folder: Path, last: bool) -> None:
         self.stage.write(self.stage.trained, folder, last)
         if last:
             return

@@ -1,91 +1,67 @@
-"""A DreamBooth training step of a full-size random SD 1.5 on this machine: fsd beside Diffusers' script and a bare loop.
+"""A DreamBooth training step of a random SD 1.5 on this machine: fsd beside Diffusers' script, kohya's, and a bare loop.
 
-    python tests/benchmarks/train_step.py [--diffusers-script PATH] [--python PYTHON] [--steps 8] [--repeat 3]
-        [--work build/benchmarks]
+    python tests/benchmarks/train_step.py [--rows bare floor fsd ...] [--steps 8] [--repeat 3] [--size full]
+        [--diffusers-script PATH/examples/dreambooth/train_dreambooth.py] [--diffusers-python PYTHON]
+        [--kohya-script PATH/train_db.py] [--kohya-python PYTHON] [--work build/benchmarks]
 
-UNet only, 128 px, fp32, batch 1, AdamW, the same weights, photos and machine. Each is a process of its own,
-and they take turns; the table shows the median time of a step, two a process left out to warm up, and the peak memory.
-The bare loop is forward, backward and fused AdamW on cached tensors and nothing else: the floor.
-The script is examples/dreambooth/train_dreambooth.py of the Diffusers repository; PYTHON is an interpreter that has what
-it needs (torchvision). Needs 20 GB of memory and 10 GB of disk; delete the folder afterwards.
+128 px, fp32, batch 1, the same weights, photos and machine; latents are cached where a trainer can. Each row is a process
+of its own, and they take turns; the table has the median seconds of a step, two a process left out to warm up, the peak
+memory until the last step (what is saved afterwards is not in it), and for fsd what `fsd plan` foresees.
+bare: forward, backward and fused AdamW on cached tensors and nothing else. floor: the same with each weight stepped
+during the backward pass. fsd, fsd-8bit: the UNet stage. fsd-joint: stage 1 with text_encoder.unet="joint".
+diffusers, diffusers-joint: UNet alone, and with --train_text_encoder. kohya: UNet alone, without gradient clipping.
+
+All of it at full size, which takes 20 GB of memory, 16 GB of disk and about an hour of two quiet cores; PYTHON is an
+interpreter that has what the script needs (torchvision), D and K are the scripts:
+
+    python tests/benchmarks/train_step.py --diffusers-script D --diffusers-python PYTHON --kohya-script K --kohya-python PYTHON
+
+The goals alone that need no other trainer, in a quarter of the time: --rows floor fsd fsd-8bit
+That every path works, in a few minutes anywhere: --size narrow --steps 4 --repeat 1 (its ratios mean nothing).
+Delete the folder of --work afterwards.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import statistics
-import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "benchmarks")]
+
+from train_children import BARE, KOHYA, OURS, SCRIPT, measure, planned_mb  # noqa: E402
+
 PX = 128
-
-STAMP = """
-import json, sys, time
-stamps, result = [], sys.argv[1]
-def stamp(): stamps.append(time.perf_counter())
-def finish():
-    peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]
-    json.dump({"stamps": stamps, "peak_mb": int(peak) / 1000}, open(result, "w"))
-"""
-
-OURS = (
-    STAMP
-    + """
-from fsd.train import batch, unet
-from fsd.train.prepare import run_stage
-real = batch.Batches.at
-def at(self, step, device):
-    stamp()
-    return real(self, step, device)
-batch.Batches.at = at
-run_stage([sys.argv[2]], "unet", unet.build)
-finish()
-"""
+SIZES: dict[str, dict[str, Any]] = {
+    "full": {"vae": (128, 256, 512, 512), "unet": (320, 640, 1280, 1280), "text": 768, "layers": 12},
+    "narrow": {"vae": (32, 32, 64, 64), "unet": (32, 64, 64, 64), "text": 64, "layers": 2},
+}
+FSD: dict[str, tuple[str, dict[str, Any]]] = {
+    "fsd": ("unet", {}),
+    "fsd-8bit": ("unet", {"optimizer": "adamw8bit"}),
+    "fsd-joint": ("text_encoder", {"text_encoder.unet": "joint"}),
+}
+"""The stage and the settings of our rows."""
+ROWS = ("bare", "floor", *FSD, "diffusers", "diffusers-joint", "kohya")
+GOALS = (
+    ("speed beside Diffusers, UNet", 0, "diffusers", "fsd", ">=", 2.2),
+    ("speed beside Diffusers, joint", 0, "diffusers-joint", "fsd-joint", ">=", 2.0),
+    ("speed beside kohya with its caches", 0, "kohya", "fsd", ">=", 1.0),
+    ("time beside the fused floor", 0, "fsd", "floor", "<=", 1.03),
+    ("memory beside Diffusers", 1, "fsd", "diffusers", "<=", 0.75),
+    ("memory beside Diffusers, 8-bit AdamW", 1, "fsd-8bit", "diffusers", "<=", 0.45),
 )
-
-BARE = (
-    STAMP
-    + """
-import torch
-from diffusers import UNet2DConditionModel
-unet = UNet2DConditionModel.from_pretrained(sys.argv[2] + "/unet").train()
-optimizer = torch.optim.AdamW(unet.parameters(), lr=2e-6, fused=True)
-x, t, text = torch.randn(1, 4, 16, 16), torch.tensor([500]), torch.randn(1, 77, 768)
-for _ in range(int(sys.argv[3])):
-    stamp()
-    (unet(x, t, text).sample - x).square().mean().backward()
-    optimizer.step()
-    optimizer.zero_grad()
-finish()
-"""
-)
-
-SCRIPT = (
-    STAMP
-    + """
-import runpy, atexit
-import torch
-real = torch.optim.AdamW.step
-def step(self, *arguments, **named):
-    stamp()
-    return real(self, *arguments, **named)
-torch.optim.AdamW.step = step
-atexit.register(finish)
-sys.argv = sys.argv[2:]
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
-)
+"""(what, 0 seconds or 1 memory, row, by row, which way, bound)."""
 
 
-def build(folder: Path) -> Path:
-    """A whole random SD 1.5 pipeline in fp32, with the real tokenizer and noise schedule."""
-    model = folder / "sd15"
+def build(folder: Path, size: str) -> Path:
+    """A whole random pipeline of SD 1.5's shape in fp32, with the tiny base's tokenizer and noise schedule."""
+    model, wide = folder / f"sd15-{size}", SIZES[size]
     if (model / "model_index.json").exists():
         return model
     import torch
@@ -97,85 +73,124 @@ def build(folder: Path) -> Path:
     torch.manual_seed(0)
     blocks = {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
     text = CLIPTextConfig(
-        hidden_size=768, intermediate_size=3072, num_attention_heads=12, projection_dim=768,
+        hidden_size=wide["text"], intermediate_size=4 * wide["text"], num_attention_heads=wide["text"] // 64,
+        num_hidden_layers=wide["layers"], projection_dim=wide["text"],
         bos_token_id=49406, eos_token_id=49407, pad_token_id=49407,
     )  # fmt: skip
+    unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=wide["text"], block_out_channels=wide["unet"])
     StableDiffusionPipeline(
-        AutoencoderKL(block_out_channels=(128, 256, 512, 512), layers_per_block=2, **blocks),
-        CLIPTextModel(text), tiny.tokenizer, UNet2DConditionModel(sample_size=64, cross_attention_dim=768),
-        tiny.scheduler, None, None, requires_safety_checker=False,
+        AutoencoderKL(block_out_channels=wide["vae"], layers_per_block=2, **blocks), CLIPTextModel(text),
+        tiny.tokenizer, unet, tiny.scheduler, None, None, requires_safety_checker=False,
     ).save_pretrained(model)  # fmt: skip
     return model
 
 
-def make_session(work: Path, model: Path, steps: int) -> Path:
-    """A session of four photos whose UNet stage takes `steps` steps."""
+def make_session(work: Path, model: Path, row: str, steps: int) -> Path:
+    """A session of the demo's photos whose one stage takes `steps` steps."""
     from fsd.data.photos import add_photos
     from fsd.data.session import open_session
     from fsd.recipe import Recipe
 
     shutil.rmtree(work / "Fast-Dreambooth", ignore_errors=True)
-    session = open_session(work, "bench", create=True)
+    session = open_session(work, row, create=True)
     add_photos(session, str(ROOT / "fsd/data/demo_photos"))
-    recipe = Recipe(family="tiny", base_model=str(model), class_word="box", resolution_px=PX)
-    session.save_recipe(
-        recipe.changed(text_encoder__steps=0, unet__steps=steps, samples__at_end=False, optimizer="adamw")
-    )
+    stage, settings = FSD[row]
+    chosen = {"text_encoder.steps": 0, "unet.steps": 0, "samples.at_end": False, "optimizer": "adamw"}
+    recipe = Recipe(family="tiny", base_model=str(model), class_word="box", resolution_px=PX, precision="fp32")
+    session.save_recipe(recipe.changed(**chosen | settings | {f"{stage}.steps": steps}))
     return session.folder
 
 
-def measure(code: str, work: Path, arguments: list[str], python: str) -> tuple[list[float], float]:
-    """(the seconds of each step after two, peak megabytes) of a process that runs `code`."""
-    result = work / "result.json"
-    result.unlink(missing_ok=True)
-    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    environment = os.environ | {"PYTHONPATH": path, "HF_HUB_OFFLINE": "1"}
-    ended = subprocess.run(
-        [python, "-c", code, str(result), *arguments], env=environment, capture_output=True, text=True
-    )
-    if not result.exists():
-        sys.exit(f"a run failed:\n{ended.stdout[-2000:]}\n{ended.stderr[-4000:]}")
-    found = json.loads(result.read_text())
-    times = [after - before for before, after in zip(found["stamps"], found["stamps"][1:], strict=False)]
-    return times[2:], found["peak_mb"]
+def command(row: str, model: Path, asked: argparse.Namespace) -> tuple[str, list[str], str]:
+    """(the code, its arguments, the interpreter) of a row's process."""
+    work, steps = asked.work, str(asked.steps)
+    if row in FSD:
+        return OURS, [str(make_session(work, model, row, asked.steps)), FSD[row][0]], sys.executable
+    if row in ("bare", "floor"):
+        return BARE, [str(model), steps, "whole" if row == "bare" else "backward"], sys.executable
+    options = [
+        f"--pretrained_model_name_or_path={model}", f"--output_dir={work / 'theirs'}", f"--resolution={PX}",
+        "--train_batch_size=1", f"--max_train_steps={steps}", "--learning_rate=2e-6", "--lr_scheduler=linear",
+        "--mixed_precision=no",
+    ]  # fmt: skip
+    if row == "kohya":
+        more = [
+            f"--train_data_dir={photos(work / 'kohya', '1_sks box').parent}", "--optimizer_type=AdamW", "--cache_latents",
+            "--stop_text_encoder_training=-1", "--max_data_loader_n_workers=0", "--max_grad_norm=0",
+            f"--tokenizer_cache_dir={tokenizers(work / 'tokenizers', model)}", "--save_model_as=safetensors",
+        ]  # fmt: skip
+        return KOHYA, [str(asked.kohya_script), *options, *more], asked.kohya_python
+    more = [f"--instance_data_dir={photos(work, 'photos')}", "--instance_prompt=photo of sks box"]
+    more += ["--checkpointing_steps=100000", *["--train_text_encoder"] * (row == "diffusers-joint")]
+    return SCRIPT, [str(asked.diffusers_script), *options, *more], asked.diffusers_python
+
+
+def photos(folder: Path, name: str) -> Path:
+    """A folder with the demo's photos."""
+    return Path(shutil.copytree(ROOT / "fsd/data/demo_photos", folder / name, dirs_exist_ok=True))
+
+
+def tokenizers(folder: Path, model: Path) -> Path:
+    """Where kohya's scripts look for CLIP's tokenizer before they download it, in the files of older versions."""
+    place = folder / "openai_clip-vit-large-patch14"
+    place.mkdir(parents=True, exist_ok=True)
+    found = json.loads((model / "tokenizer/tokenizer.json").read_text(encoding="utf-8"))["model"]
+    merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in found["merges"]]
+    (place / "vocab.json").write_text(json.dumps(found["vocab"]), encoding="utf-8")
+    (place / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]) + "\n", encoding="utf-8")
+    (place / "tokenizer_config.json").write_text(json.dumps({"model_max_length": 77}), encoding="utf-8")
+    return folder
+
+
+def told(found: dict[str, tuple[float, float]], plans: dict[str, float]) -> str:
+    """The table, and every goal that two measured rows decide."""
+    lines = [f"{'':18}{'s a step':>10}{'peak MB':>10}{'planned':>10}{'planned / peak':>16}"]
+    for row, (seconds, peak_mb) in found.items():
+        plan = f"{plans[row]:10.0f}{plans[row] / peak_mb:16.2f}" if row in plans else ""
+        lines.append(f"{row:18}{seconds:10.2f}{peak_mb:10.0f}{plan}")
+    for what, which, row, by, way, bound in GOALS:
+        if row in found and by in found:
+            ratio = found[row][which] / found[by][which]
+            met = ratio >= bound if way == ">=" else ratio <= bound
+            lines.append(f"{what}: {ratio:.2f}, wanted {way} {bound}: {'met' if met else 'MISSED'}")
+    return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
+    parser.add_argument("--size", choices=SIZES, default="full")
     parser.add_argument("--work", type=Path, default=ROOT / "build/benchmarks")
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--diffusers-script", type=Path)
-    parser.add_argument("--python", default=sys.executable)
+    for trainer in ("diffusers", "kohya"):
+        parser.add_argument(f"--{trainer}-script", type=Path)
+        parser.add_argument(f"--{trainer}-python", default=sys.executable)
     asked = parser.parse_args()
-    model, steps = build(asked.work), str(asked.steps)
-    photos = asked.work / "photos"
-    photos.mkdir(exist_ok=True)
-    for photo in (ROOT / "fsd/data/demo_photos").glob("*.jpg"):
-        shutil.copy(photo, photos)
-    runs = {"bare loop, fused AdamW": (BARE, [str(model), steps], sys.executable)}
-    runs["fsd"] = (OURS, [str(asked.work / "Fast-Dreambooth/Sessions/bench")], sys.executable)
-    if asked.diffusers_script:
-        options = [
-            f"--pretrained_model_name_or_path={model}", f"--instance_data_dir={photos}", "--instance_prompt=photo of sks box",
-            f"--output_dir={asked.work / 'theirs'}", f"--resolution={PX}", "--train_batch_size=1", f"--max_train_steps={steps}",
-            "--learning_rate=2e-6", "--lr_scheduler=linear", "--mixed_precision=no", "--checkpointing_steps=100000",
-        ]  # fmt: skip
-        runs["Diffusers' script"] = (SCRIPT, [str(asked.diffusers_script), *options], asked.python)
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    peaks = dict.fromkeys(runs, 0.0)
+    asked.work = asked.work.absolute()
+    theirs = {"diffusers": asked.diffusers_script, "kohya": asked.kohya_script}
+    rows = [row for row in asked.rows if theirs.get(row.partition("-")[0], "ours")]
+    model = build(asked.work, asked.size)
+    times: dict[str, list[float]] = {row: [] for row in rows}
+    peaks = dict.fromkeys(rows, 0.0)
     for turn in range(asked.repeat):
-        make_session(asked.work, model, asked.steps)
-        for name, (code, arguments, python) in runs.items():
+        for row in rows:
+            code, arguments, python = command(row, model, asked)
             seconds, peak_mb = measure(code, asked.work, arguments, python)
-            times[name] += seconds
-            peaks[name] = max(peaks[name], peak_mb)
-            print(f"turn {turn + 1}: {name}: {statistics.median(seconds):.2f} s a step, {peak_mb:.0f} MB", flush=True)
-    print(f"{'':24}{'s a step':>10}{'peak MB':>10}{'time / fsd':>12}{'memory / fsd':>14}")
-    medians = {name: statistics.median(seconds) for name, seconds in times.items()}
-    for name, seconds in medians.items():
-        relative = seconds / medians["fsd"], peaks[name] / peaks["fsd"]
-        print(f"{name:24}{seconds:10.2f}{peaks[name]:10.0f}{relative[0]:12.2f}{relative[1]:14.2f}")
+            times[row] += seconds
+            peaks[row] = max(peaks[row], peak_mb)
+            print(f"turn {turn + 1}: {row}: {statistics.median(seconds):.2f} s a step, {peak_mb:.0f} MB", flush=True)
+    plans = {row: planned(row) for row in rows if row in FSD and asked.size == "full"}
+    print(told({row: (statistics.median(times[row]), peaks[row]) for row in rows}, plans))
+
+
+def planned(row: str) -> float:
+    """What `fsd plan` foresees of one of our rows, in megabytes: of the family whose shapes the model has."""
+    from fsd.recipe import Recipe
+
+    stage, settings = FSD[row]
+    recipe = Recipe(family="sd15", resolution_px=PX, precision="fp32", optimizer="adamw", force=True)
+    return planned_mb(recipe.changed(**settings).to_json(), stage)
 
 
 if __name__ == "__main__":
