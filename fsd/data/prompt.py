@@ -70,6 +70,17 @@ def need_no_strays(session: Session) -> None:
         raise SessionError(fault, f"bring the photos back, or rename or delete these files in {session.captions}")
 
 
+def need_no_strays(session: Session) -> None:
+    """SessionError naming the caption files that are of no photo: a photo is gone, or one of the names is mistyped."""
+    folders = (session.instance_images, session.held_out_images)
+    photos = {path.stem for folder in folders for path in photo_files(folder)}
+    there = [*session.captions.glob("*.txt"), *session.instance_images.glob("*.txt")]
+    if strays := sorted({path.name for path in there if path.stem not in photos}):
+        more = f" and {len(strays) - 3} more" if len(strays) > 3 else ""
+        fault = f"session {session.name!r} has captions without a photo of their name: {', '.join(strays[:3])}{more}"
+        raise SessionError(fault, f"bring the photos back, or rename or delete these files in {session.captions}")
+
+
 def read_caption(content: bytes, name: str) -> tuple[str, tuple[str, ...]]:
     """(text, notes) of a caption file in UTF-8, UTF-16 or Latin-1; control characters become blanks, and a note.
 

@@ -23,9 +23,15 @@ def finite_mean(losses: list[Tensor], step: int, kept: Callable[[], int], accele
     return mean
 
 
-def need_finite(weights: Iterable[Tensor], step: int, kept: Callable[[], int]) -> None:
-    """TrainingError where a step has left weights that are no finite numbers; its loss, from before it, does not tell."""
-    if not torch.stack([weight.detach().norm() for weight in weights]).isfinite().all():
+def need_finite(weights: Iterable[Tensor], step: int, kept: Callable[[], int], accelerator: Accelerator) -> None:
+    """TrainingError where a step has left weights that are no finite numbers; its loss, from before it, does not tell.
+
+    Of weights that are dealt to several processes each looks at its own, and all know of all.
+    """
+    here = [weight.detach() for weight in weights]
+    mine = [weight.to_local() if hasattr(weight, "to_local") else weight for weight in here]
+    size = accelerator.reduce(torch.stack([weight.norm() for weight in mine]).sum(), "sum")
+    if not size.isfinite():
         raise _lost(f"step {step} made weights that are no finite numbers", kept())
 
 

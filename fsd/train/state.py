@@ -87,7 +87,7 @@ class State:
         """
         run, stage, last = self.run, self.stage, step == self.stage.steps
         name = checkpoints.checkpoint_name(stage.name, step)
-        need_finite(self.weights.values(), step, self.kept)
+        need_finite(self.weights.values(), step, self.kept, run.accelerator)
         if not (run.accelerator.is_main_process or is_sharded(run.accelerator)):
             self.saved_step = step
             return name
