@@ -6,9 +6,9 @@ import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
-from fsd.data.concept import Concept, concept_of
+from fsd.data.concept import Concept, concept_of, photos_of
 from fsd.data.folder import Session
-from fsd.data.names import file_words, photo_files
+from fsd.data.names import file_words
 from fsd.errors import SessionError
 from fsd.recipe import Recipe
 
@@ -62,18 +62,7 @@ def caption_file(session: Session, photo: Path) -> Path | None:
 def need_no_strays(session: Session) -> None:
     """SessionError naming the caption files that are of no photo: a photo is gone, or one of the names is mistyped."""
     folders = (session.instance_images, session.held_out_images)
-    photos = {path.stem for folder in folders for path in photo_files(folder)}
-    there = [*session.captions.glob("*.txt"), *session.instance_images.glob("*.txt")]
-    if strays := sorted({path.name for path in there if path.stem not in photos}):
-        more = f" and {len(strays) - 3} more" if len(strays) > 3 else ""
-        fault = f"session {session.name!r} has captions without a photo of their name: {', '.join(strays[:3])}{more}"
-        raise SessionError(fault, f"bring the photos back, or rename or delete these files in {session.captions}")
-
-
-def need_no_strays(session: Session) -> None:
-    """SessionError naming the caption files that are of no photo: a photo is gone, or one of the names is mistyped."""
-    folders = (session.instance_images, session.held_out_images)
-    photos = {path.stem for folder in folders for path in photo_files(folder)}
+    photos = {path.stem for folder in folders for path in photos_of(folder)}
     there = [*session.captions.glob("*.txt"), *session.instance_images.glob("*.txt")]
     if strays := sorted({path.name for path in there if path.stem not in photos}):
         more = f" and {len(strays) - 3} more" if len(strays) > 3 else ""
