@@ -106,13 +106,13 @@ def test_two_processes_do_what_one_of_twice_the_batch_does(
 def test_accelerate_launches_the_lora_stage(tmp_path: Path, copies: Callable[[Session, str], Session]) -> None:
     one = make_micro_session(tmp_path, make_folder(tmp_path / "model"), {"lora": 4})
     one.save_recipe(one.recipe().changed(method="lora"))
-    two = copies(one, "two")
+    two, other = copies(one, "two"), copies(one, "other")
     ended = launch("-m", "fsd.train.lora", str(two.folder))
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert ended.stdout.count('"result"') == 1  # the first process alone speaks
     train(one, "lora")
     need_alike(weights(one, "lora"), weights(two, "lora"), {})
-    refused = launch("-m", "fsd.train.lora", str(copies(one, "fsdp").folder), how="--use_fsdp")
+    refused = launch("-m", "fsd.train.lora", str(other.folder), how="--use_fsdp")
     assert refused.returncode
     assert "FSDP needs several GPUs" in refused.stdout
     assert "Traceback" not in refused.stdout
