@@ -37,10 +37,10 @@ def train(session: Session, stage: str) -> dict[str, Any]:
     return run_stage([str(session.folder)], stage, BUILD[stage])
 
 
-def launch(*command: str, how: str = "--multi_gpu") -> subprocess.CompletedProcess[str]:
+def launch(*command: str) -> subprocess.CompletedProcess[str]:
     """`accelerate launch` with two processes, which by that name also start where there are no GPUs."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parent)}
-    begin = [sys.executable, "-m", "accelerate.commands.launch", how, "--num_processes", "2"]
+    begin = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
     begin += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
     return subprocess.run([*begin, *command], env=environment, capture_output=True, text=True, timeout=150)
 
@@ -106,16 +106,12 @@ def test_two_processes_do_what_one_of_twice_the_batch_does(
 def test_accelerate_launches_the_lora_stage(tmp_path: Path, copies: Callable[[Session, str], Session]) -> None:
     one = make_micro_session(tmp_path, make_folder(tmp_path / "model"), {"lora": 4})
     one.save_recipe(one.recipe().changed(method="lora"))
-    two, other = copies(one, "two"), copies(one, "other")
+    two = copies(one, "two")
     ended = launch("-m", "fsd.train.lora", str(two.folder))
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert ended.stdout.count('"result"') == 1  # the first process alone speaks
     train(one, "lora")
     need_alike(weights(one, "lora"), weights(two, "lora"), {})
-    refused = launch("-m", "fsd.train.lora", str(other.folder), how="--use_fsdp")
-    assert refused.returncode
-    assert "FSDP needs several GPUs" in refused.stdout
-    assert "Traceback" not in refused.stdout
 
 
 def test_fsdp_trains_the_lora_of_a_large_backbone(
