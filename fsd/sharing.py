@@ -130,7 +130,7 @@ def _written(session: Session, model: TrainedModel) -> Path:
     """The CKPT or LoRA, written now: on the local disk where it is on its way to Drive."""
     saved = save_lora_stage(session, "") if model.lora else save_stage(session, "safetensors", "fp16", "")
     path = Path(saved["lora" if model.lora else "ckpt"])
-    local = working(session.folder) / path.relative_to(session.folder)
+    local = working(session.folder) / (session.loras.name if model.lora else "") / path.name
     return local if local.is_file() else path
 
 

@@ -42,7 +42,7 @@ class Chosen:
     @property
     def trains_lora(self) -> bool:
         """Whether it is a session's LoRA, which goes with its base model."""
-        return bool(self.session) and self.step != "base" and self.session.recipe().method == "lora"
+        return self.session is not None and self.step != "base" and self.session.recipe().method == "lora"
 
     def need(self, web_ui: str) -> None:
         """RecipeError with the alternatives unless the web UI runs the model's family."""
@@ -120,7 +120,8 @@ def model_file(chosen: Chosen, folder: Path, dtype: str | None, save: SaveCkpt) 
         source = None
     source = source or family_file(chosen.base) or find_base_model(chosen.base)
     if source.is_dir():
-        made = _converted(source, folder, f"{_stem(chosen.spec)}-{base_fingerprint(source)[:8]}", dtype)
+        stem = _stem(chosen.base if chosen.trains_lora else chosen.spec)
+        made = _converted(source, folder, f"{stem}-{base_fingerprint(source)[:8]}", dtype)
     elif opens(source):
         made = put(source, folder, source.name)
     else:
