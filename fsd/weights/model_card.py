@@ -54,7 +54,7 @@ _KINDS = {
     "lora": _Kind(
         "diffusers", "lora", "adapter", "A LoRA for {family} that was taught one subject, `{subject}`.",
         "a LoRA of rank {rank} in kohya's form, for AUTOMATIC1111, Forge, ComfyUI and Diffusers",
-        "The LoRA was trained on the base model and is of no use without it.",
+        "The LoRA was trained on the base model.",
     ),
 }  # fmt: skip
 
