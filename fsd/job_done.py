@@ -39,7 +39,7 @@ class Done:
         self._inputs: list[str] = []
 
     def find(self) -> dict[str, Result]:
-        """By stage, the results that the job would give again; every checkpoint and CKPT is read and compared."""
+        """By stage, the results that the job would give again; every checkpoint and file is read and compared."""
         record = self._record()
         if record:
             report.say("looking whether what was done before is whole and still up to date")
@@ -92,8 +92,8 @@ class Done:
     def _trained(self, stage: str, verify: bool) -> Iterator[Any]:
         """The weights that the stage makes or reads. verify: read them; else take their lists' word."""
         place = self._session.checkpoints
-        stages = ("text_encoder",) if stage == "text_encoder" else tuple(checkpoint.STAGES)
-        for one in stages:
+        stages = self._recipe.stages
+        for one in stages[: stages.index(stage) + 1] if stage in stages else stages:
             there = checkpoint.list_checkpoints(place, one)
             if there and getattr(self._recipe, one).steps:
                 newest = checkpoint.newest_checkpoint(place, one, report.say) if verify else None
@@ -111,8 +111,8 @@ def _paths(value: Any) -> Iterator[str]:
 
 
 def _are_whole(kept: dict[str, Any]) -> bool:
-    """Whether a result's files are there with their sizes, its CKPT with its SHA-256."""
-    ckpt, same = kept["figures"].get("ckpt"), kept["files"].items()
+    """Whether a result's files are there with their sizes, its CKPT or LoRA with its SHA-256."""
+    model, same = kept["figures"].get("ckpt") or kept["figures"].get("lora"), kept["files"].items()
     if any(Path(path).stat().st_size != size_bytes for path, size_bytes in same):
         return False
-    return not ckpt or files.sha256(Path(ckpt)) == kept["figures"]["sha256"]
+    return not model or files.sha256(Path(model)) == kept["figures"]["sha256"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,9 +13,10 @@ from fsd.data.names import check_name, is_plain
 from fsd.data.session import sessions_folder
 from fsd.errors import FsdError, RecipeError, meant
 from fsd.families import FAMILIES, get_family
-from fsd.job_orders import STAGES, JobFile, flat, recipe_with
+from fsd.families.rules import default_method
+from fsd.job_orders import SAVE, STAGES, JobFile, flat, methods_of, recipe_with, usual_stages
 from fsd.needs import counting_up, family_of
-from fsd.recipe import Recipe
+from fsd.recipe import STAGES_OF, Recipe
 from fsd.runtime import colab, drive
 from fsd.settings import drawing_faults, type_faults
 from fsd.weights import checkpoint
@@ -25,7 +27,7 @@ AT_THE_TOP = ("family", "base_model", "resolution_px", "identifier", "class_word
 
 def value_faults(job: JobFile, folder: Path) -> list[str]:
     """What cannot be done of a job whose values are of their types. folder: that of its file, from which paths are seen."""
-    found = _stage_order_faults(job)
+    found = _stage_order_faults(job) + _method_faults(job)
     if _is_no_model(job.base_model) and not seen_from(folder, job.base_model).exists():
         found.append(
             f"there is no base model {job.base_model!r} ({meant(job.base_model, FAMILIES)}fsd families lists them)"
@@ -38,6 +40,17 @@ def value_faults(job: JobFile, folder: Path) -> list[str]:
     is_new = there is not None and not is_session(there.folder)
     found += _setting_faults(job, "" if is_new else "subject")
     return found + (_training_faults(job, there) if there else [])
+
+
+def with_usual_stages(job: JobFile, folder: Path) -> JobFile:
+    """A job that names no stages with those of its method: of its settings, of its session, else of its base model."""
+    there, own = _session_of(job, folder), Recipe()
+    with suppress(FsdError):  # told elsewhere
+        own = there.recipe() if there and is_session(there.folder) else own
+    named = job.family or family_of(job.base_model)
+    other = named in FAMILIES and named != own.family
+    method = flat(job.settings).get("method", default_method(FAMILIES[named]) if other else own.method)
+    return replace(job, stages=usual_stages(method if method in STAGES_OF else own.method))
 
 
 def seen_from(folder: Path, text: str) -> Path:
@@ -70,6 +83,15 @@ def _stage_order_faults(job: JobFile) -> list[str]:
     if (once := list(dict.fromkeys(known))) != (order := sorted(once, key=STAGES.index)):
         found.append(f"the stages stand as {', '.join(once)}, but can only follow as {', '.join(order)}")
     return found
+
+
+def _method_faults(job: JobFile) -> list[str]:
+    """Stages of both methods, or of another than the settings name."""
+    if len(found := methods_of(job.stages)) > 1:
+        both = " and ".join(f"{', '.join(stages)} (method {method})" for method, stages in found.items())
+        return [f"a job trains by one method, but the stages are {both}"]
+    return [f'the settings say "method": {named!r}, but {", ".join(stages)} are stages of method {method}'
+            for method, stages in found.items() if (named := flat(job.settings).get("method", method)) != method]  # fmt: skip
 
 
 def _photo_faults(job: JobFile, folder: Path, there: Session | None) -> list[str]:
@@ -111,9 +133,10 @@ def _training_faults(job: JobFile, there: Session) -> list[str]:
     first_is_done = checkpoint.is_done(there.checkpoints, "text_encoder") or "text_encoder" in job.stages
     if "unet" in job.stages and first and not first_is_done:
         found.append('the stage unet needs the stage text_encoder before it: name it, or set "text_encoder.steps": 0')
-    for stage in ("save_ckpt", "score"):
-        if stage in job.stages and not {*checkpoint.STAGES} & {*job.stages, *begun}:
-            found.append(f"the stage {stage} needs a trained model: name text_encoder and unet before it")
+    trained = STAGES_OF[next(iter(methods_of(job.stages)), own.method)]
+    for stage in (*SAVE.values(), "score"):
+        if stage in job.stages and not {*trained} & {*job.stages, *begun}:
+            found.append(f"the stage {stage} needs a trained model: name {' and '.join(trained)} before it")
     return found
 
 
@@ -131,6 +154,7 @@ def _setting_faults(job: JobFile, class_word: str) -> list[str]:
     family = FAMILIES.get(named, FAMILIES[Recipe.family])
     resolution_px = (named in FAMILIES and job.resolution_px) or family.native_px
     trial = Recipe(family=family.name, resolution_px=resolution_px, class_word=class_word)
+    trial = trial.changed(method=default_method(family))
     sound = {}
     for name, value in flat(job.settings).items():
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fsd import pictures, pipeline
+from fsd.data.concept import photos_of
 from fsd.data.session import Session, check_root, sessions_folder
 from fsd.errors import RecipeError
 from fsd.give_back import give_back, need_to_give_back
@@ -14,6 +15,7 @@ from fsd.job_reading import read_job
 from fsd.job_room import need_job_room
 from fsd.naming import name_subject
 from fsd.needs import opened, root_folder
+from fsd.presets import with_preset
 from fsd.runtime import report
 from fsd.runtime.report import Result
 
@@ -22,8 +24,8 @@ def run(recipe: str) -> Result:
     """Do a whole job without a notebook, from one JSON file; run again, it goes on where it stopped.
 
     recipe: the file, with session, photos, base_model, family, resolution_px, identifier, class_word, hold_out, captions,
-    settings, stages, ckpt, pictures, root, fork and disconnect, of which only session must be there; or a session's own
-    recipe.json.
+    preset, settings, stages, ckpt, pictures, root, fork and disconnect, of which only session must be there; or a session's
+    own recipe.json.
     """
     job = read_job(Path(recipe))
     root = root_folder(job.root)
@@ -37,7 +39,10 @@ def run(recipe: str) -> Result:
         base_model = job.base_model or session.recipe().base_model or "sd15"
         _say(pipeline.choose_base_model(session, base_model, job.family, job.resolution_px))
     if job.photos:
-        _say(pipeline.add_photos(session, job.photos, hold_out=job.hold_out))
+        _say(pipeline.add_photos(session, job.photos, hold_out=job.hold_out, preset=job.preset))
+    elif job.preset:
+        count = len(photos_of(session.instance_images))
+        session.save_recipe(with_preset(session.recipe(), job.preset, count, count))
     before = session.recipe()
     settled = recipe_with(job, before).checked()
     if settled != before:
@@ -69,7 +74,7 @@ def run(recipe: str) -> Result:
 def _told(done: tuple[str, Result]) -> str:
     """A stage that was done before, with where its result is."""
     stage, result = done
-    place = result.get("ckpt") or result.get("grid")
+    place = result.get("ckpt") or result.get("lora") or result.get("grid")
     return f"{stage} ({place})" if place else stage
 
 
@@ -78,10 +83,12 @@ def _do(stage: str, session: Session, job: JobFile) -> Result:
     verbs = {
         "text_encoder": lambda: pipeline.train_text_encoder(session, fork=job.fork),
         "unet": lambda: pipeline.train_unet(session, fork=job.fork),
+        "lora": lambda: pipeline.train_lora(session, fork=job.fork),
         "save_ckpt": lambda: pipeline.save_ckpt(session, job.ckpt.format, job.ckpt.dtype),
+        "save_lora": lambda: pipeline.save_lora(session),
         "generate": lambda: pictures.generate(
             session, *order.prompts, negative=order.negative, images=order.images, seed=order.seed,
-            steps=order.steps, guidance=order.guidance,
+            steps=order.steps, guidance=order.guidance, compare=order.compare,
         ),
         "score": lambda: pictures.score(session),
     }  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 from fsd.data.folder import is_session
 from fsd.data.session import sessions_folder
 from fsd.errors import RecipeError
-from fsd.job_faults import AT_THE_TOP, seen_from, value_faults
+from fsd.job_faults import AT_THE_TOP, seen_from, value_faults, with_usual_stages
 from fsd.job_orders import JobFile
 from fsd.recipe import Recipe
 from fsd.settings import build, type_faults, unknown_names
@@ -31,6 +31,7 @@ def read_job(path: Path) -> JobFile:
     known = {"session": "", **_known(JobFile, record)}
     wrong = type_faults(build(JobFile, known))
     sound: JobFile = build(JobFile, {"session": ""} | _without(known, [fault.split(" ", 1)[0] for fault in wrong]))
+    sound = sound if "stages" in record else with_usual_stages(sound, folder)
     faults += [*wrong, *value_faults(sound, folder)]
     if faults:
         raise RecipeError(f"{path} cannot be used: {'; '.join(faults)}", "mend the file; nothing has been done yet")

@@ -100,9 +100,9 @@ def base_folder(session: Session) -> Path:
     return find_base_model(session.recipe().base_model)
 
 
-def need_training(session: Session) -> None:
-    """SessionError unless the session has a checkpoint of a stage that the recipe wants."""
-    recipe = session.recipe()
+def need_training(session: Session, method: str = "") -> None:
+    """SessionError unless the session has a checkpoint of a stage that the recipe wants. method: default, the recipe's."""
+    recipe = session.recipe().changed(**({"method": method} if method else {}))
     wanted = [stage for stage in recipe.stages if getattr(recipe, stage).steps]
     if not any(checkpoint.list_checkpoints(session.checkpoints, stage) for stage in wanted):
         raise SessionError(

@@ -25,6 +25,7 @@ def generate(
     steps: int | None = None,
     guidance: float | None = None,
     model: str = "",
+    compare: bool = False,
 ) -> Result:
     """Make pictures with the trained model, before or after training, and a labelled grid of them.
 
@@ -33,7 +34,8 @@ def generate(
     images: pictures of each prompt.
     seed: of the first picture of each prompt; the others' count up from it.
     steps, guidance: of the sampler (default: the family's).
-    model: "base", a saved step such as unet-000500, or a CKPT file (default: the newest step).
+    model: "base", a saved step such as unet-000500, a CKPT or a LoRA file (default: the newest step).
+    compare: also draw what the base model makes of the same, without what was trained, below each.
     """
     if faults := drawing_faults(steps, guidance, (seed,)):
         raise RecipeError("these pictures cannot be made: " + "; ".join(faults), "change the settings")
@@ -47,6 +49,7 @@ def generate(
         "steps": family.sample_steps if steps is None else steps,
         "guidance": family.guidance if guidance is None else guidance,
         "model": model,
+        "compare": compare,
     }
     report.say(LOADING.format("pictures"))
     made = run_stage("fsd.generate.sample", str(session.folder), "--request", json.dumps(request))

@@ -1,4 +1,4 @@
-"""The verb that says what training will need, before anything is downloaded, and picks the settings that fit."""
+"""The verbs that say what training will need, before anything is downloaded, and pick the settings that fit."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from fsd.data.session import Session
 from fsd.families import get_family
 from fsd.families.rules import METHODS, default_method
-from fsd.needs import family_of
+from fsd.needs import family_of, need_base_model
 from fsd.recipe import Recipe
 from fsd.runtime import machine, report
 from fsd.runtime.process import run_stage
 from fsd.runtime.report import Result, human_bytes
+from fsd.weights.checkpoint import list_checkpoints
 
 _USABLE = 0.94
 """Of a GPU's memory: the rest goes to fragments between tensors."""
@@ -36,19 +38,51 @@ def plan(
     rank: of a LoRA.
     memory_gb: of the GPU to plan for (default: of this machine's).
     """
-    family = get_family(family_of(base_model) or "sd15")
+    family = get_family(family_of(base_model) or base_model or "sd15")
     precision, room_bytes = _machine(memory_gb)
     recipe = Recipe(family=family.name, resolution_px=resolution_px or family.native_px, batch_size=batch_size)
     recipe = recipe.changed(method=method or default_method(family), precision=precision, lora__rank=rank).checked()
+    found = _planned(recipe, room_bytes)
+    if not found["fits"]:
+        return found
+    return Result(f"{found.text}\nto use it: fsd change-settings SESSION {_pairs(found)}", **found)
+
+
+def plan_session(session: Session, method: str = "", use: bool = False) -> Result:
+    """Show the memory of each phase of training a session as its recipe says, and the fastest settings that fit this machine.
+
+    method: full or lora (default: the session's).
+    use: put the method and those settings into the recipe; once training by it has begun, what is there stays.
+    """
+    need_base_model(session)
+    before = session.recipe()
+    precision, room_bytes = _machine()
+    precision = precision if before.precision == "auto" else before.precision
+    recipe = before.changed(method=method or before.method)
+    found = _planned(recipe.changed(precision=precision).checked(), room_bytes)
+    if not found["fits"]:
+        return found
+    begun = any(list_checkpoints(session.checkpoints, stage) for stage in recipe.stages)
+    told = "with `use` they go into the session's recipe" if not use else "the session's recipe has them now"
+    if use and begun:
+        told = f"the session's recipe keeps what its {METHODS[recipe.method]} began with"
+    elif use:
+        session.save_recipe(recipe.changed(**found["settings"]))
+    return Result(f"{found.text}\n{_pairs(found)}: {told}", used=use and not begun, **found)
+
+
+def _planned(recipe: Recipe, room_bytes: int) -> Result:
+    """The phases of the fastest way to train that fits, else of the leanest. recipe: with its precision settled."""
     ways = list(_ways(recipe))
-    request = {"device": "cpu" if precision == "fp32" else "cuda", "recipes": [way.to_json() for way in ways]}
+    request = {"device": "cpu" if recipe.precision == "fp32" else "cuda", "recipes": [way.to_json() for way in ways]}
     plans = run_stage("fsd.train.plan", json.dumps(request))["plans"]
     peaks = [max(phase["total_bytes"] for phase in phases) for phases in plans]
     fits = next((at for at, peak in enumerate(peaks) if peak <= _USABLE * room_bytes), None)
     chosen = len(ways) - 1 if fits is None else fits
     rows = [[phase["name"], human_bytes(phase["total_bytes"]), _parts(phase["bytes"])] for phase in plans[chosen]]
+    title = f"{get_family(recipe.family).title}, {METHODS[recipe.method]}"
     lines = [
-        f"{family.title}, {METHODS[recipe.method]}, {recipe.resolution_px} px, batch {batch_size}",
+        f"{title}, {recipe.resolution_px} px, batch {recipe.batch_size}",
         report.table(rows, ["phase", "memory", "of which"]),
         *(f"too much for {human_bytes(room_bytes)}: {_named(way)}: {human_bytes(peak)}"
           for way, peak in zip(ways[:chosen], peaks, strict=False)),
@@ -56,18 +90,13 @@ def plan(
         else f"even the leanest settings need {human_bytes(peaks[chosen])}: too much for {human_bytes(room_bytes)}; "
              "choose a smaller resolution, or a GPU with more memory",
     ]  # fmt: skip
-    settings = _settings(ways[chosen])
-    if fits is not None:
-        lines.append(
-            f"to use it: fsd change-settings SESSION {' '.join(f'{name}={settings[name]}' for name in settings)}"
-        )
     return Result(
         "\n".join(lines), fits=fits is not None, peak_bytes=peaks[chosen], memory_bytes=room_bytes,
-        settings=settings, phases=plans[chosen],
+        settings=_settings(ways[chosen]), phases=plans[chosen],
     )  # fmt: skip
 
 
-def _machine(memory_gb: float) -> tuple[str, int]:
+def _machine(memory_gb: float = 0.0) -> tuple[str, int]:
     """(the precision that training would choose, the bytes of memory) of the GPU to plan for, else of this machine."""
     found = machine.gpu_facts()
     if memory_gb:
@@ -81,6 +110,7 @@ def _ways(recipe: Recipe) -> Iterator[Recipe]:
     """The recipe's ways to train, the fastest first: each saves memory and costs time."""
     on_gpu = recipe.precision != "fp32"
     optimizers = ("adamw8bit",) if on_gpu else ("adamw", "adamw8bit")
+    optimizers = optimizers if recipe.optimizer in ("auto", *_OPTIMIZERS) else (recipe.optimizer,)
     quantized = ("none", "int8", "nf4") if recipe.method == "lora" and on_gpu else ("none",)
     for optimizer in optimizers:
         for checkpointing in (False, True):
@@ -89,17 +119,19 @@ def _ways(recipe: Recipe) -> Iterator[Recipe]:
 
 
 def _settings(recipe: Recipe) -> dict[str, Any]:
+    """What is chosen, by the names of the settings."""
+    names = ["optimizer", "gradient_checkpointing", *(["lora.quantize"] if recipe.method == "lora" else [])]
+    return {name: recipe.value(name) for name in names}
+
+
+def _pairs(found: Result) -> str:
     """What is chosen, as change-settings takes it."""
-    found: dict[str, Any] = {
-        "optimizer": recipe.optimizer,
-        "gradient_checkpointing": json.dumps(recipe.gradient_checkpointing),
-    }
-    return found | ({"lora.quantize": recipe.lora.quantize} if recipe.method == "lora" else {})
+    return " ".join(f"{name}={str(value).lower()}" for name, value in found["settings"].items())
 
 
 def _named(recipe: Recipe) -> str:
     """What is chosen, in words."""
-    words = [recipe.precision, _OPTIMIZERS[recipe.optimizer]]
+    words = [recipe.precision, _OPTIMIZERS.get(recipe.optimizer, recipe.optimizer)]
     words += ["gradient checkpointing (a quarter slower)"] if recipe.gradient_checkpointing else []
     words += [f"backbone in {recipe.lora.quantize}"] if recipe.lora.quantize != "none" else []
     return ", ".join(words)

@@ -97,10 +97,12 @@ def launch_webui(
     port: int = 0,
     paid_units: bool = False,
 ) -> WebUI:
-    """The same for notebooks: the web UI as an object, as soon as it is ready. A session's CKPT is written first if need be."""
+    """The same for notebooks: the web UI as an object, once it is ready. A session's CKPT or LoRA is written first if need be."""
     from fsd.webui.launch import launch_webui as launch
 
     def save(session: Session, step: str) -> Path:
+        if session.recipe().method == "lora":
+            return Path(pipeline.save_lora(session, step=step)["lora"])
         return Path(pipeline.save_ckpt(session, step=step)["ckpt"])
 
     return launch(model, tunnel, ui, flags, root, port, paid_units, save)

@@ -81,7 +81,7 @@ def _fits(value: Any, hint: Any) -> bool:
 
 def _meaning(hint: Any) -> str:
     if get_origin(hint) is Literal:
-        return f"one of {', '.join(get_args(hint))}"
+        return f"one of {', '.join(filter(None, get_args(hint)))}"
     if get_origin(hint) is tuple:
         return _LISTS[get_args(hint)[0]]
     kind = (get_args(hint) or (hint,))[0]

@@ -18,7 +18,7 @@ from fsd.runtime.partial import link_key
 from fsd.runtime.report import Result
 from fsd.runtime.spool.local_first import working
 from fsd.runtime.web import shown
-from fsd.stage import save_stage
+from fsd.stage import save_lora_stage, save_stage
 from fsd.upkeep import show_session
 from fsd.weights import links
 from fsd.weights.model import MARK, TrainedModel, trained_model
@@ -61,19 +61,19 @@ def import_session(source: str, name: str = "", root: str = "") -> Result:
 def publish(session: Session, repository: str) -> Result:
     """Send the trained model to a private repository of yours on the hub, its second home, and have the hub confirm it.
 
-    Sent are the CKPT of the newest step (written first if there is none), each samples/*/grid.png, and a README.md with
-    base model, licence, settings and samples. Your photos and captions never are. A public repository is refused; what
-    is there already is not sent again. Needs the secret HF_TOKEN, with the right to write.
+    Sent are the CKPT or LoRA of the newest step (written first if there is none), each samples/*/grid.png, and a README.md
+    with base model, trigger words, licence, settings and samples. Your photos and captions never are. A public repository
+    is refused; what is there already is not sent again. Needs the secret HF_TOKEN, with the right to write.
     repository: OWNER/NAME, such as me/my-dog, or the link of its page; made, private, if there is none.
     """
     need_training(session)
     home = SecondHome(repository)
     recipe = session.recipe()
     model = trained_model(base_folder(session), session.checkpoints, recipe, report.say)
-    ckpt = _ckpt_of(session, model) or _written(session)
+    file = _file_of(session, model) or _written(session, model)
     samples = {f"samples/{path.parent.name}.png": path for path in sorted(session.samples.glob("*/grid.png"))}
-    card = model_card(session.name, recipe, ckpt.name, model.as_text(recipe), tuple(samples))
-    sent = home.send({ckpt.name: ckpt, **samples, "README.md": card.encode()})
+    card = model_card(session.name, recipe, file.name, model.as_text(recipe), tuple(samples))
+    sent = home.send({file.name: file, **samples, "README.md": card.encode()})
     return Result(_as_text(home.repository, sent), repository=home.repository, files=[one.to_json() for one in sent])
 
 
@@ -113,9 +113,10 @@ def _fetched(link: str, place: Path, need_free: Callable[[str], None]) -> Path:
     return download.fetch(f"{page}/resolve/{found.revision}/{found.file.name}", place, page=page, look=look)
 
 
-def _ckpt_of(session: Session, model: TrainedModel) -> Path | None:
-    """The CKPT of exactly this model, by what its metadata says: the one under the session's name, else any."""
-    names = {path.name: path for folder in (session.folder, working(session.folder)) for path in _ckpts(folder)}
+def _file_of(session: Session, model: TrainedModel) -> Path | None:
+    """The CKPT or LoRA of exactly this model, by what its metadata says: the one under the session's name, else any."""
+    places = [Session(folder) for folder in (session.folder, working(session.folder)) if folder.is_dir()]
+    names = {path.name: path for one in places for path in (one.lora_files() if model.lora else one.ckpt_files())}
     for path in sorted(names.values(), key=lambda path: (path.stem != session.name, path.suffix == ".ckpt", path.name)):
         try:
             if read_weights(path)[1].get(MARK) == model.mark:
@@ -125,14 +126,11 @@ def _ckpt_of(session: Session, model: TrainedModel) -> Path | None:
     return None
 
 
-def _ckpts(folder: Path) -> list[Path]:
-    return Session(folder).ckpt_files() if folder.is_dir() else []
-
-
-def _written(session: Session) -> Path:
-    """The CKPT, written now: on the local disk where it is on its way to Drive."""
-    path = Path(save_stage(session, "safetensors", "fp16", "")["ckpt"])
-    local = working(session.folder) / path.name
+def _written(session: Session, model: TrainedModel) -> Path:
+    """The CKPT or LoRA, written now: on the local disk where it is on its way to Drive."""
+    saved = save_lora_stage(session, "") if model.lora else save_stage(session, "safetensors", "fp16", "")
+    path = Path(saved["lora" if model.lora else "ckpt"])
+    local = working(session.folder) / (session.loras.name if model.lora else "") / path.name
     return local if local.is_file() else path
 
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from fsd.data.concept import photos_of
 from fsd.data.lock import writing
@@ -25,7 +26,7 @@ from fsd.settings import one_of
 from fsd.weights import checkpoint
 from fsd.weights.model import MARK, trained_model
 from fsd.weights.set_aside import taking_turn
-from fsd.weights.sizes import ckpt_needs
+from fsd.weights.sizes import ckpt_needs, lora_needs, numbers_in
 
 
 def train_stage(
@@ -122,21 +123,29 @@ def save_stage(session: Session, format: str, dtype: str, step: str) -> Result:
 def save_lora_stage(session: Session, step: str) -> Result:
     """Write the trained LoRA as one file in kohya's form into the session, and say what it is of."""
     from fsd.weights.lora_file import convert_lora
-    from fsd.weights.model import trained_model
 
-    need_training(session)
-    recipe = session.recipe()
+    need_training(session, "lora")
+    recipe = session.recipe().changed(method="lora")
     model = trained_model(base_folder(session), session.checkpoints, recipe, report.say, step)
     if not model.lora:
         raise WeightsError(
-            f"session {session.name!r} has no LoRA at {step or 'its newest step'}", "run train_lora first"
+            f"{step!r} is no step of the LoRA of session {session.name!r}", "leave it empty for the newest"
         )
     inner = f"{session.loras.name}/{session.name}{f'-{step}' if step else ''}.safetensors"
-    with _file(session, inner, []) as target:
-        saved = convert_lora(model.lora, target, "kohya", get_family(recipe.family).layout)
-    size = f"{report.human_bytes(saved.size_bytes)}, {saved.layers} layers, rank {recipe.lora.rank}"
+    notes = {"modelspec.title": session.name, "modelspec.trigger_phrase": recipe.prompt("{identifier} {class}")}
+    notes |= {"fsd.recipe": recipe.fingerprint(), MARK: model.mark}
+    with _file(session, inner, lora_needs(session.folder, numbers_in(model.lora))) as target:
+        saved = convert_lora(model.lora, target, "kohya", get_family(recipe.family).layout, notes)
+        sha256 = files.sha256(target)
+    size = f"{report.human_bytes(saved.size_bytes)}, {saved.layers} layers, rank {recipe.lora.rank}, SHA-256 {sha256}"
     path = spool_of(session.folder).place(inner)
-    return Result(f"{path}\n{model.as_text(recipe)}\n{size}", lora=str(path), size_bytes=saved.size_bytes)
+    figures: dict[str, Any] = {
+        "size_bytes": saved.size_bytes,
+        "layers": saved.layers,
+        "rank": recipe.lora.rank,
+        "sha256": sha256,
+    }
+    return Result(f"{path}\n{model.as_text(recipe)}\n{size}", lora=str(path), **figures)
 
 
 @contextmanager

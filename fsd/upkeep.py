@@ -52,7 +52,7 @@ def crop_photo(session: Session, photo: str, left: int, top: int, side: int) -> 
 
 
 def plot_loss(session: Session) -> Result:
-    """Draw the loss and the learning rate of both stages so far."""
+    """Draw the loss and the learning rate of each stage so far."""
     from fsd.train.metrics import draw_loss
 
     need_training(session)

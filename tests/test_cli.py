@@ -20,7 +20,7 @@ from fsd.errors import Interrupted
 ROOT = Path(__file__).parents[1]
 VERBS = [
     "setup", "open-session", "choose-base-model", "add-photos", "caption-photos", "train-text-encoder",
-    "train-unet", "save-ckpt", "train-lora", "save-lora", "generate", "score", "plan", "demo", "run",
+    "train-unet", "save-ckpt", "train-lora", "save-lora", "generate", "score", "plan", "plan-session", "demo", "run",
     "change-settings", "crop-photo", "plot-loss", "show-session", "list-sessions", "remove-session", "sync",
     "clean-session", "doctor", "export-session", "import-session", "publish", "families",
     "base-model", "convert", "inspect", "webui-install", "webui-launch", "controlnet-list", "controlnet-add",

@@ -16,7 +16,7 @@ from fsd.data import session as sessions
 from fsd.data.session import Session
 from fsd.errors import FsdError, MachineError, RecipeError
 from fsd.recipe import Recipe, load_recipe
-from fsd.runtime import space
+from fsd.runtime import files, space
 from fsd.runtime.report import Result
 
 
@@ -69,6 +69,43 @@ def test_a_job_is_done_and_gone_on_with(
     assert started == ["fsd.generate.sample"]
 
 
+def test_a_job_makes_a_lora(
+    tmp_path: Path, micro_model: Path, make_photos: Callable[[int], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_photos(3)
+    values = {
+        "photos": "photos", "base_model": str(micro_model), "family": "tiny", "resolution_px": 64, "root": ".",
+        "class_word": "cup", "preset": "a face", "settings": {"lora.steps": 2, "samples.at_end": False},
+    }  # fmt: skip
+    path = job(tmp_path, **values, stages=["lora", "save_lora"])
+    done = job_file.run(str(path))
+    session = Path(done["session"])
+    recipe = load_recipe(session / "recipe.json")
+    assert (recipe.method, recipe.preset, recipe.lora.steps, recipe.lora.rank) == ("lora", "a face", 2, 32)
+    saved = done["stages"]["save_lora"]
+    assert saved["lora"] == str(session / "loras" / "cup.safetensors")
+    assert saved["sha256"] == files.sha256(Path(saved["lora"]))
+    capsys.readouterr()
+    assert job_file.run(str(session))["stages"] == done["stages"], "the session's own recipe is the same job"
+    assert f"nothing has changed since: lora, save_lora ({saved['lora']})" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("values", "stages"),
+    [
+        ({"base_model": "flux-dev"}, ("lora", "save_lora")),
+        ({"base_model": "sd15", "settings": {"method": "lora"}}, ("lora", "save_lora")),
+        ({"base_model": "sd15"}, ("text_encoder", "unet", "save_ckpt")),
+        ({"base_model": "sd15", "stages": []}, ()),
+    ],
+)
+def test_without_stages_they_are_the_methods(
+    tmp_path: Path, make_photos: Callable[[int], Path], values: dict[str, Any], stages: tuple[str, ...]
+) -> None:
+    make_photos(1)
+    assert job_reading.read_job(job(tmp_path, photos="photos", **values)).stages == stages
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [
@@ -84,6 +121,11 @@ def test_a_job_is_done_and_gone_on_with(
         ({"stages": ["text_encoder", "unet", "score"]}, "score needs photos that training never saw"),
         ({"stages": ["unet"]}, "the stage unet needs the stage text_encoder before it"),
         ({"stages": ["save_ckpt"]}, "the stage save_ckpt needs a trained model"),
+        ({"stages": ["save_lora"]}, "the stage save_lora needs a trained model: name lora before it"),
+        ({"stages": ["text_encoder", "lora"]}, "the stages are text_encoder (method full) and lora (method lora)"),
+        ({"stages": ["lora", "save_ckpt"]}, "the stages are save_ckpt (method full) and lora (method lora)"),
+        ({"settings": {"method": "full"}, "stages": ["lora"]}, "but lora are stages of method lora"),
+        ({"preset": "a cat"}, "preset is 'a cat', not one of an object, a face, a style"),
         ({"pictures": {"steps": -1, "seed": -2}}, "pictures.seed is -2, not 0 to 2^63-1; pictures.steps is -1, not 1"),
         ({}, "has no photos yet, and the job names none"),
         ({"family": "sd16"}, "there is no model family 'sd16'"),
@@ -130,6 +172,7 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
     [
         ("tiny", {"unet": {"steps": -3}}, "unet.steps is -3"),
         ("sd15-inpainting", {}, "is impossible: it is for making pictures only"),
+        ("flux-dev", {"method": "full"}, "full DreamBooth of FLUX.1 \\[dev\\] is impossible"),
         ("tiny", {"prior.images": 5}, "prior.images is set but class_word is empty"),
     ],
 )

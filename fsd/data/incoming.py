@@ -111,7 +111,7 @@ def _bring_in(root: Path | str, copies: list[Copy], name: str, source: Path) -> 
 
 
 def _called_anew(stage: Path, name: str, source: Path) -> None:
-    """Check that what came in is a session this fsd knows, and let its record and CKPT files carry the new name."""
+    """Check that what came in is a session this fsd knows, and let its record, CKPT and LoRA files carry the new name."""
     known = (stage / "session.json").is_file() or any((stage / mark).is_dir() for mark in ORIGINAL_MARKS)
     if not known and not any(path.suffix in CKPT_SUFFIXES for path in stage.iterdir()):
         raise SessionError(
@@ -122,8 +122,9 @@ def _called_anew(stage: Path, name: str, source: Path) -> None:
     record = read_manifest(stage, source.name)
     for part in FOLDERS:
         (stage / part).mkdir(exist_ok=True)
-    for path in list(stage.iterdir()):  # what the record calls itself may lead anywhere: only files in the stage move
-        target = stage / f"{name}{path.suffix}"
-        if path.suffix in CKPT_SUFFIXES and path.name == f"{record['name']}{path.suffix}" and not target.exists():
+    inside = Session(stage)  # what the record calls itself may lead anywhere: only files in the stage move
+    for path in [*inside.ckpt_files(), *inside.lora_files()]:
+        target = path.with_name(f"{name}{path.suffix}")
+        if path.name == f"{record['name']}{path.suffix}" and not target.exists():
             path.rename(target)
     write_json(stage / "session.json", record | {"name": name})

@@ -20,6 +20,7 @@ from fsd.recipe import Recipe
 from fsd.runtime import report
 from fsd.weights.base_model import find_base_model
 from fsd.weights.ckpt import read_file
+from fsd.weights.detect import detect
 from fsd.weights.model import base_parts, trained_model
 
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it warns about image processors that nothing here uses
@@ -35,10 +36,10 @@ class Model:
 
 
 def open_model(session: Session, recipe: Recipe, model: str) -> Model:
-    """A session's model. model: "" the newest checkpoints, "base", a checkpoint's name or a CKPT file."""
+    """A session's model. model: "" the newest checkpoints, "base", a checkpoint's name, a CKPT or a LoRA file."""
     base = find_base_model(recipe.base_model or recipe.family)
     if Path(model).suffix in CKPT_SUFFIXES:
-        return Model(load_ckpt(base, Path(model).expanduser()), Path(model).stem, True)
+        return _of_file(base, recipe, Path(model).expanduser())
     found = trained_model(base, session.checkpoints, recipe, report.say, model)
     used = [checkpoint.name for checkpoint in found.used.values()]
     name = "+".join([session.name, *used]) if used else recipe.base_model or recipe.family
@@ -46,6 +47,14 @@ def open_model(session: Session, recipe: Recipe, model: str) -> Model:
     if found.lora:
         add_lora(pipeline, get_family(recipe.family), found.lora)
     return Model(pipeline, name, bool(used))
+
+
+def _of_file(base: Path, recipe: Recipe, file: Path) -> Model:
+    if not file.is_file() or detect(file).kind != "lora":
+        return Model(load_ckpt(base, file), file.stem, True)
+    pipeline = load_pipeline(base, base_parts(base))
+    add_lora(pipeline, get_family(recipe.family), file)
+    return Model(pipeline, file.stem, True)
 
 
 def open_base(recipe: Recipe) -> Model:

@@ -16,7 +16,8 @@ from fsd.settings import build, drawing_faults, type_faults
 class Request:
     """What both processes may be asked. seeds: one picture a prompt and seed. steps, guidance: None: the family's.
 
-    model: "" the newest checkpoints, "base" the untrained model, a checkpoint's name such as "unet-000500", or a CKPT file.
+    model: "" the newest checkpoints, "base" the untrained model, a checkpoint's name such as "unet-000500", a CKPT or a
+    LoRA file.
     """
 
     seeds: tuple[int, ...] = (0, 1, 2, 3)
@@ -52,9 +53,11 @@ class Request:
 class PictureRequest(Request):
     """Pictures to make. prompts: empty means the instance prompt. destination: a folder; empty means samples/pictures.
 
-    They go into a new numbered folder in the destination.
+    compare: what the untrained model makes of the same prompts and seeds, too. They go into a new numbered folder in the
+    destination.
     """
 
     prompts: tuple[str, ...] = ()
     negative: str = ""
     destination: str = ""
+    compare: bool = False

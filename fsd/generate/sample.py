@@ -23,7 +23,7 @@ from fsd.families import get_family
 from fsd.generate import grid, images
 from fsd.generate.class_images import make_class_images
 from fsd.generate.images import Order, Sampling
-from fsd.generate.models import Model, open_model
+from fsd.generate.models import Model, open_base, open_model
 from fsd.generate.request import PictureRequest
 from fsd.runtime.child import stage_main
 from fsd.runtime.files import make_folder
@@ -48,7 +48,10 @@ def main(arguments: list[str]) -> dict[str, Any]:
 
 
 def make(session: Session, request: PictureRequest) -> dict[str, Any]:
-    """Make the pictures asked for, in a new folder; return {"images": [path...], "grid": path}, by prompt, then by seed."""
+    """Make the pictures asked for, in a new folder; return {"images": [path...], "grid": path}, by prompt, then by seed.
+
+    To compare, those of the untrained model follow each prompt's.
+    """
     recipe = session.recipe().checked()
     destination = Path(request.destination).expanduser() if request.destination else session.samples / "pictures"
     if destination.exists() and not destination.is_dir():
@@ -56,14 +59,29 @@ def make(session: Session, request: PictureRequest) -> dict[str, Any]:
     prompts = request.prompts or (recipe.prompt(),)
     orders = [Order(prompt, seed, request.negative) for prompt in prompts for seed in request.seeds]
     sampling = request.sampling(get_family(recipe.family), recipe.resolution_px)
-    need_room([pictures_need("pictures", destination, 2 * len(orders), sampling.width_px, sampling.height_px)])
+    compare = request.compare and request.model != "base"
+    count = (4 if compare else 2) * len(orders)  # each is in the grid, too
+    need_room([pictures_need("pictures", destination, count, sampling.width_px, sampling.height_px)])
     model = open_model(session, recipe, request.model)
     folder = _new_folder(destination)
     named = [f"{number:02d}-{_slug(prompt)}" for number, prompt in enumerate(prompts, 1)]
     paths = [folder / f"{name}-{seed}.png" for name in named for seed in request.seeds]
     made = _make_files(model, orders, sampling, paths)
+    if compare:
+        del model  # two may not fit the GPU
+        plain = [path.with_stem(f"{path.stem}-untrained") for path in paths]
+        drawn = _make_files(open_base(recipe), orders, sampling, plain, "pictures by the base model")
+        prompts = tuple(label for prompt in prompts for label in (prompt, f"{prompt} (untrained)"))
+        count = len(request.seeds)
+        made, paths = _by_turns(made, drawn, count), _by_turns(paths, plain, count)
     images.save_png(grid.prompts_by_seeds(prompts, request.seeds, made), folder / "grid.png")
     return {"images": [str(path) for path in paths], "grid": str(folder / "grid.png")}
+
+
+def _by_turns(first: Sequence[Any], second: Sequence[Any], count: int) -> list[Any]:
+    """So many of the first, as many of the second, and so on."""
+    starts = range(0, len(first), count)
+    return [one for at in starts for some in (first, second) for one in some[at : at + count]]
 
 
 def training_samples(session: Session, checkpoint: str) -> dict[str, Any]:
@@ -84,10 +102,12 @@ def training_samples(session: Session, checkpoint: str) -> dict[str, Any]:
     return {"images": [str(path) for path in paths], "grid": str(folder / "grid.png")}
 
 
-def _make_files(model: Model, orders: Sequence[Order], sampling: Sampling, paths: Sequence[Path]) -> list[Image.Image]:
+def _make_files(
+    model: Model, orders: Sequence[Order], sampling: Sampling, paths: Sequence[Path], label: str = "pictures"
+) -> list[Image.Image]:
     made = []
     sampler = images.sampler_name(model.pipeline)
-    for path, (order, image) in zip(paths, images.make_pictures(model.pipeline, orders, sampling), strict=True):
+    for path, (order, image) in zip(paths, images.make_pictures(model.pipeline, orders, sampling, label), strict=True):
         images.save_png(image, path, {"parameters": images.settings_text(order, sampling, sampler, model.name)})
         made.append(image)
     return made

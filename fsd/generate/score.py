@@ -82,7 +82,9 @@ def score(session: Session, request: ScoreRequest) -> dict[str, Any]:
     real = {name: _squares(some, recipe.resolution_px) for name, some in photos.items()}
     model = open_model(session, recipe, request.model)
     if not model.trained:
-        raise SessionError(f"nothing is trained yet in session {session.name!r}", "train first: train_unet")
+        raise SessionError(
+            f"nothing is trained yet in session {session.name!r}", f"train first: train_{recipe.stages[-1]}"
+        )
     base, trained = (_draw(drawing, recipe, request, scorer) for drawing in (open_base(recipe), model))
     found = measure(scorer, real["held out"], real["training"], base, trained, _asked(scorer, request))
     picture = session.samples / "score.png"

@@ -37,7 +37,7 @@ def stage_needs(
     """
     views = views or photos * (1 + recipe.augment.copies) + recipe.prior.images
     prompts = prompts or photos * (1 + recipe.captions.shuffles) + recipe.prior.images
-    one_bytes = checkpoint_bytes(_trained(recipe, stage, base), recipe.optimizer, bool(recipe.ema_decay))
+    one_bytes = checkpoint_bytes(trained_numbers(recipe, stage, base), recipe.optimizer, bool(recipe.ema_decay))
     needs = checkpoint_needs(session.checkpoints, stage, one_bytes, recipe.save.keep)
     needs.append(Need("latents", session.cache, views * _latents_bytes(base / "vae", recipe)))
     if not _trains_text(recipe, stage):
@@ -52,7 +52,7 @@ def _trains_text(recipe: Recipe, stage: str) -> bool:
     return stage == "text_encoder" or (stage == "lora" and recipe.lora.text_encoders)
 
 
-def _trained(recipe: Recipe, stage: str, base: Path) -> int:
+def trained_numbers(recipe: Recipe, stage: str, base: Path) -> int:
     """How many numbers the stage's checkpoints hold."""
     texts, backbone = text_parts(base), backbone_part(base)
     if stage == "lora":

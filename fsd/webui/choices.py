@@ -42,15 +42,13 @@ def models(root: Path) -> list[ModelChoice]:
 
 
 def loras(root: Path) -> list[ModelChoice]:
-    """LoRA files in the web UI's folder and those that carry the name in sessions' folders."""
+    """LoRA files in the web UI's folder and those of sessions, also those that carry the name beside their CKPTs."""
     found = [
         ModelChoice(str(path), name, "file", path=path) for name, path in _places(_lora_folder(root), _MODEL_FILES)
     ]
     for session in list_sessions(root):
-        paths = [path for path in session.folder.glob("*lora*.safetensors") if not is_temporary(path)]
-        found += [
-            ModelChoice(str(path), f"{session.name}: {path.stem}", "session", path=path) for path in sorted(paths)
-        ]
+        paths = [*session.lora_files(), *(path for path in session.ckpt_files() if "lora" in path.name.lower())]
+        found += [ModelChoice(str(path), f"{session.name}: {path.stem}", "session", path=path) for path in paths]
     return found
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from fsd.data.session import list_sessions
 from fsd.errors import FsdError, MachineError, RecipeError
 from fsd.runtime import report
 from fsd.settings import one_of
@@ -148,10 +149,10 @@ def _flavor_plan(
 
 def _model_flags(desk: Desk, chosen: Chosen, dtype: str | None, save: SaveCkpt | None) -> list[str]:
     """The arguments that choose the model; RecipeError when none is chosen and none is there."""
-    if chosen.session:
-        lora_files(chosen.session, desk.loras)
-    if chosen.spec:
-        file = model_file(chosen, desk.checkpoints, dtype, save or _cannot_save)
+    file = model_file(chosen, desk.checkpoints, dtype, save or _cannot_save) if chosen.spec else None
+    for session in list_sessions(desk.root):
+        lora_files(session, desk.loras)
+    if file:
         report.say(f"  model: {file.name} ({chosen.family.title if chosen.family else 'of no known family'})")
         return ["--ckpt", str(file)]
     if not desk.has_checkpoint():
@@ -163,4 +164,4 @@ def _model_flags(desk: Desk, chosen: Chosen, dtype: str | None, save: SaveCkpt |
 
 
 def _cannot_save(session: object, step: str) -> Path:
-    raise FsdError("the session has no CKPT of its newest checkpoint", "run save_ckpt first")
+    raise FsdError("the session has no file of its newest checkpoint", "run save_ckpt or save_lora first")

@@ -39,6 +39,11 @@ class Chosen:
     step: str = ""
     base: str = ""
 
+    @property
+    def trains_lora(self) -> bool:
+        """Whether it is a session's LoRA, which goes with its base model."""
+        return self.session is not None and self.step != "base" and self.session.recipe().method == "lora"
+
     def need(self, web_ui: str) -> None:
         """RecipeError with the alternatives unless the web UI runs the model's family."""
         if self.family:
@@ -78,7 +83,8 @@ def _of_session(spec: str, root: Path) -> Chosen | None:
         return None
     recipe, step = session.recipe(), "" if session.name == spec else step
     saved = [path.name for stage in reversed(STAGES) for path in reversed(list_checkpoints(session.checkpoints, stage))]
-    saved += [file.stem.removeprefix(f"{session.name}-") for file in session.ckpt_files() if file.stem != session.name]
+    files = [*session.ckpt_files(), *session.lora_files()]
+    saved += [file.stem.removeprefix(f"{session.name}-") for file in files if file.stem != session.name]
     if step not in ("", "base", *saved):
         hint = f"it has: {', '.join([*dict.fromkeys(saved), 'base'])}"
         raise SessionError(f"session {session.name!r} has no checkpoint {step!r}", hint)
@@ -109,9 +115,13 @@ def model_file(chosen: Chosen, folder: Path, dtype: str | None, save: SaveCkpt) 
     dtype: of a folder that is converted, None as stored. save: called when a session has no CKPT of its newest checkpoint.
     """
     source = _session_file(chosen, save) if chosen.session and chosen.step != "base" else chosen.path
+    if source and chosen.trains_lora:
+        report.say(f"  its LoRA works where the prompt says <lora:{source.stem}:1>")
+        source = None
     source = source or family_file(chosen.base) or find_base_model(chosen.base)
     if source.is_dir():
-        made = _converted(source, folder, f"{_stem(chosen.spec)}-{base_fingerprint(source)[:8]}", dtype)
+        stem = _stem(chosen.base if chosen.trains_lora else chosen.spec)
+        made = _converted(source, folder, f"{stem}-{base_fingerprint(source)[:8]}", dtype)
     elif opens(source):
         made = put(source, folder, source.name)
     else:
@@ -125,7 +135,7 @@ def lora_files(session: Session, folder: Path) -> list[Path]:
     from fsd.weights.lora_file import convert_lora
 
     offered = []
-    for file in sorted(session.folder.glob("*.safetensors")):
+    for file in [*session.lora_files(), *sorted(session.folder.glob("*.safetensors"))]:
         try:
             found = detect(file)
             if found.kind == "lora" and found.form == "kohya":
@@ -138,17 +148,19 @@ def lora_files(session: Session, folder: Path) -> list[Path]:
 
 
 def _session_file(chosen: Chosen, save: SaveCkpt) -> Path:
-    """The session's newest CKPT; written first when there is none, or a checkpoint is younger."""
+    """The session's newest CKPT or LoRA; written first when there is none, or a checkpoint is younger."""
     session = chosen.session
     assert session is not None
-    trained = [path for stage in STAGES for path in list_checkpoints(session.checkpoints, stage)]
+    recipe = session.recipe()
+    files = session.lora_files() if chosen.trains_lora else session.ckpt_files()
+    trained = [path for stage in recipe.stages for path in list_checkpoints(session.checkpoints, stage)]
     if chosen.step:
-        there = [file for file in session.ckpt_files() if file.stem == f"{session.name}-{chosen.step}"]
+        there = [file for file in files if file.stem == f"{session.name}-{chosen.step}"]
         return there[0] if there else save(session, chosen.step)
-    found = [file for file in session.ckpt_files() if _is_model(file)]
+    found = files if chosen.trains_lora else [file for file in files if _is_model(file)]
     newest = max(found, key=_age, default=None)
     if trained and (newest is None or _age(newest) < max(_age(path / "checkpoint.json") for path in trained)):
-        report.say(f"  writing the CKPT of session {session.name}")
+        report.say(f"  writing the {'LoRA' if chosen.trains_lora else 'CKPT'} of session {session.name}")
         return save(session, "")
     if newest is None:
         hint = f"train it first, or name {session.name}@base to see the base model"

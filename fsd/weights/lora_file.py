@@ -38,11 +38,13 @@ class LoraReport:
     size_bytes: int
 
 
-def convert_lora(source: Path, destination: Path, form: str = "", layout: str = "") -> LoraReport:
+def convert_lora(
+    source: Path, destination: Path, form: str = "", layout: str = "", notes: Mapping[str, str] | None = None
+) -> LoraReport:
     """Write the LoRA `source` as `destination`, a .safetensors of the form "kohya" or "peft" (default: the other one).
 
-    layout: "sd1", "sd2", "sdxl", "sd3" or "flux"; as detected by default. The change of every layer stays the same, but
-    for the rounding where an alpha that differs from the rank is multiplied into peft's matrices.
+    layout: "sd1", "sd2", "sdxl", "sd3" or "flux"; as detected by default. notes: more metadata. The change of every layer
+    stays the same, but for the rounding where an alpha that differs from the rank is multiplied into peft's matrices.
     RecipeError for a bad name or form, WeightsError naming the file and the keys that do not fit.
     """
     if destination.suffix != ".safetensors":
@@ -57,7 +59,7 @@ def convert_lora(source: Path, destination: Path, form: str = "", layout: str = 
     form = one_of("form", form or ("peft" if found.form == "kohya" else "kohya"), *FORMS)
     tensors, metadata = read_weights(source)
     layers = read_layers(source, tensors, metadata, names_of(layout))
-    return write_lora(destination, layers, layout, form, metadata)
+    return write_lora(destination, layers, layout, form, {**metadata, **(notes or {})})
 
 
 def write_lora(

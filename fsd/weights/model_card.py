@@ -34,24 +34,50 @@ class _Base:
     own: bool
 
 
-def model_card(name: str, recipe: Recipe, ckpt: str, made_of: str, samples: tuple[str, ...] = ()) -> str:
+@dataclass(frozen=True)
+class _Kind:
+    """What a method makes. library, tag, relation: the hub's words for it. what, file, changed: in sentences."""
+
+    library: str
+    tag: str
+    relation: str
+    what: str
+    file: str
+    changed: str
+
+
+_KINDS = {
+    "full": _Kind(
+        "diffusion-single-file", "dreambooth", "finetune", "{family} that was taught one subject, `{subject}`, with DreamBooth.",
+        "the whole model in one file", "The weights are those of the base model, changed by training.",
+    ),
+    "lora": _Kind(
+        "diffusers", "lora", "adapter", "A LoRA for {family} that was taught one subject, `{subject}`.",
+        "a LoRA of rank {rank} in kohya's form, for AUTOMATIC1111, Forge, ComfyUI and Diffusers",
+        "The LoRA was trained on the base model.",
+    ),
+}  # fmt: skip
+
+
+def model_card(name: str, recipe: Recipe, file: str, made_of: str, samples: tuple[str, ...] = ()) -> str:
     """The card in the hub's form (YAML between dashes, then Markdown).
 
-    name: the model's. ckpt: its file's name there. made_of: which steps are in it. samples: pictures' names there.
+    name: the model's. file: its name there. made_of: which steps are in it. samples: pictures' names there.
     """
-    family, base = get_family(recipe.family), _base_model(recipe)
-    subject = " ".join(f"{recipe.identifier} {recipe.class_word}".split())
+    family, base, kind = get_family(recipe.family), _base_model(recipe), _KINDS[recipe.method]
+    subject = recipe.prompt("{identifier} {class}")
     head = _licence_fields(recipe, base) | {
         "pipeline_tag": "text-to-image",
-        "library_name": "diffusion-single-file",
-        "tags": ["text-to-image", "dreambooth", family.name],
+        "library_name": kind.library,
+        "tags": ["text-to-image", kind.tag, family.name],
         "instance_prompt": recipe.prompt(),
     }
     if base.repository:
-        head |= {"base_model": base.repository, "base_model_relation": "finetune"}
+        head |= {"base_model": base.repository, "base_model_relation": kind.relation}
     lines = ["---", *(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in head.items()), "---"]
-    lines += ["", f"# {name}", "", f"{family.title} that was taught one subject, `{subject}`, with DreamBooth.", ""]
-    lines += [f"- File: `{ckpt}`, the whole model in one file", f"- Prompt: `{recipe.prompt()}`"]
+    lines += ["", f"# {name}", "", kind.what.format(family=family.title, subject=subject), ""]
+    lines += [f"- File: `{file}`, {kind.file.format(rank=recipe.lora.rank)}"]
+    lines += [f"- Trigger words: `{subject}`, as in the prompt `{recipe.prompt()}`"]
     lines += [f"- Base model: {base.shown}", f"- Trained: {made_of}, at {recipe.resolution_px} px"]
     lines += ["", "## Licence", "", _licence_text(recipe, base), ""]
     if samples:
@@ -75,7 +101,7 @@ def _licence_text(recipe: Recipe, base: _Base) -> str:
     family = get_family(recipe.family)
     licence = LICENCES[family.licence]
     known = f"[{family.licence}]({licence.link})"
-    changed = "The weights are those of the base model, changed by training."
+    changed = _KINDS[recipe.method].changed
     if base.own:
         return f"That of the base model: {known}. {changed} {licence.terms}"
     return (

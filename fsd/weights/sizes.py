@@ -37,9 +37,19 @@ def ckpt_needs(session: Path, parts: Mapping[str, Path], layout: str, dtype: str
     ]
 
 
+def lora_needs(session: Path, numbers: int) -> list[Need]:
+    """What a trained LoRA of so many numbers will need as a file, in the session's folder and in its local twin."""
+    return [Need("the LoRA", place, numbers * _WEIGHT_BYTES) for place in (session, twin(session)) if place]
+
+
 def parameters(part: Path) -> int:
     """How many numbers the weight files of a part hold; only headers are read."""
     return sum(math.prod(shape) for shape in _shapes(part).values())
+
+
+def numbers_in(file: Path) -> int:
+    """How many numbers a weight file holds; only its header is read."""
+    return sum(math.prod(tensor.shape) for tensor in read_weights(file)[0].values())
 
 
 def lora_parameters(part: Path, targets: Collection[str], rank: int) -> int:
