@@ -22,6 +22,7 @@ from fsd.data.photos import add_photos
 from fsd.data.session import Session, create, describe
 from fsd.errors import Interrupted, RecipeError, SessionError
 from fsd.generate.class_images import make_class_images
+from fsd.needs import need_photos
 from fsd.recipe import Recipe
 from fsd.runtime.files import sha256
 from fsd.train import prepare, prompts
@@ -231,6 +232,10 @@ def test_a_session_of_concepts_alone_is_called_after_the_first(tmp_path: Path, k
     assert session.recipe().prompt() == "photo of zwx cat"
     assert "are of the first concept: 'photo of zwx cat'" in added.text
     assert added["concepts"] == {CAT: 2, DOG: 2}
+    need_photos(session)  # no caption of theirs is taken for one without a photo
+    (session.instance_images / CAT / "gone.txt").write_text("zwx cat")
+    with pytest.raises(SessionError, match=r"captions without a photo of their name: gone\.txt"):
+        need_photos(session)
     photo(tmp_path / "more.png", 9)
     pipeline.add_photos(session, str(tmp_path / "more.png"), concept="7_abc")
     assert session.recipe().prompt() == "photo of zwx cat"

@@ -61,9 +61,10 @@ def caption_file(session: Session, photo: Path) -> Path | None:
 
 def need_no_strays(session: Session) -> None:
     """SessionError naming the caption files that are of no photo: a photo is gone, or one of the names is mistyped."""
-    folders = (session.instance_images, session.held_out_images)
-    photos = {path.stem for folder in folders for path in photos_of(folder)}
-    there = [*session.captions.glob("*.txt"), *session.instance_images.glob("*.txt")]
+    training = photos_of(session.instance_images)
+    photos = {path.stem for path in (*training, *photos_of(session.held_out_images))}
+    folders = {session.captions, session.instance_images, *(path.parent for path in training)}
+    there = [path for folder in folders for path in folder.glob("*.txt")]
     if strays := sorted({path.name for path in there if path.stem not in photos}):
         more = f" and {len(strays) - 3} more" if len(strays) > 3 else ""
         fault = f"session {session.name!r} has captions without a photo of their name: {', '.join(strays[:3])}{more}"
