@@ -55,9 +55,10 @@ def settings_for(preset: str, photos: int) -> dict[str, Any]:
 def with_preset(recipe: Recipe, preset: str, photos_before: int, photos_now: int) -> Recipe:
     """The recipe with what the preset sets for the photos there are now; what the user has set otherwise stays.
 
-    photos_before: how many there were when the recipe's own preset was last used.
+    photos_before: how many there were when the recipe's own preset was last used, 0 if it never was.
     """
-    then = settings_for(recipe.preset, photos_before), settings_for("an object", _ORIGINAL_PHOTOS)
+    then = [settings_for("an object", _ORIGINAL_PHOTOS)]  # which are the defaults
+    then += [settings_for(recipe.preset, photos_before)] if photos_before else []
     wanted = settings_for(preset, photos_now)
-    ours = {name: value for name, value in wanted.items() if recipe.value(name) in (then[0][name], then[1][name])}
+    ours = {name: value for name, value in wanted.items() if recipe.value(name) in [one[name] for one in then]}
     return recipe.changed(**ours, preset=preset)

@@ -112,6 +112,7 @@ def test_presets_meet_the_original_at_fifteen_photos() -> None:
 def test_a_preset_follows_the_photos_and_leaves_what_was_set_by_hand() -> None:
     ten = with_preset(GOOD, "an object", 0, 10)
     assert (ten.unet.steps, ten.text_encoder.steps, ten.lora.steps) == (1000, 233, 1000)
+    assert with_preset(GOOD.changed(unet__steps=500), "an object", 0, 10).unet.steps == 500
     face = with_preset(ten.changed(unet__steps=777), "a face", 10, 12)
     assert (face.preset, face.unet.steps, face.text_encoder.steps) == ("a face", 777, 420)
     assert (face.lora.rank, face.unet.learning_rate) == (32, 2e-6)
