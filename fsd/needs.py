@@ -7,6 +7,7 @@ from typing import Any
 
 from fsd.data import session as sessions
 from fsd.data.concept import photos_of
+from fsd.data.lock import need_folder
 from fsd.data.prompt import need_no_strays
 from fsd.data.session import Session
 from fsd.errors import SessionError, WeightsError
@@ -48,6 +49,7 @@ def wheelhouse_root(root: str, asked: bool) -> Path | None:
 
 def need_photos(session: Session) -> None:
     """SessionError unless the session has photos, and no caption of a photo that is not there."""
+    need_folder(session.folder)
     if not photos_of(session.instance_images):
         raise SessionError(f"session {session.name!r} has no photos yet", "run add_photos first")
     need_no_strays(session)

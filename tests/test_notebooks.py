@@ -351,7 +351,8 @@ def test_cells_run_too_early_say_which_comes_first(book: Book, form: dict[str, d
         *((verb, "add_photos") for verb in ("caption_photos", *book.stages)),
         *((save, last_stage), ("clean_session", ""), ("add_photos", "")),
         *(("caption_photos", "choose_base_model"), (first_stage, "choose_base_model"), ("choose_base_model", "")),
-        *((*((verb, first_stage) for verb in later), (save, last_stage)), ("look", ""), ("caption_photos", "")),
+        *((verb, first_stage) for verb in later),
+        *((save, last_stage), ("look", ""), ("caption_photos", "")),
     ]
     cells = run_cells(typed(book, form, *(verb for verb, _ in order)), tmp_path, [ROOT])
     for (verb, first), cell in zip(order, cells, strict=True):
