@@ -2,80 +2,87 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fsd.families import FAMILIES
+from fsd.families.family import ModelFamily
 from fsd.families.rules import resolution_faults, training_fault
 
 if TYPE_CHECKING:
     from fsd.recipe import Recipe
 
 
+@dataclass(frozen=True)
+class Range:
+    """What a number may be, both ends included unless `above` or `below` leaves one out. note: why, in brackets."""
+
+    low: float = 0
+    high: float = math.inf
+    above: bool = False
+    below: bool = False
+    note: str = ""
+
+    def holds(self, value: float) -> bool:
+        after = value > self.low if self.above else value >= self.low
+        before = value < self.high if self.below else value <= self.high
+        return after and before
+
+    def __str__(self) -> str:
+        """What a value outside of it is."""
+        if self.high == math.inf:
+            return f"below {self.low}{self.note}"
+        if self.above:
+            return f"not above {self.low} and at most {self.high}"
+        return f"not {self.low} to {'below ' if self.below else ''}{self.high}{self.note}"
+
+
+_STEPS, _RATE, _SHARE = Range(0, 1_000_000), Range(0, 1, above=True), Range(0, 1, below=True)
+_RANGES = {
+    "text_encoder.steps": _STEPS, "text_encoder.learning_rate": _RATE, "unet.steps": _STEPS, "unet.learning_rate": _RATE,
+    "lora.steps": _STEPS, "lora.learning_rate": _RATE, "lora.text_learning_rate": _RATE, "lora.rank": Range(1, 1024),
+    "lora.alpha": Range(), "lora.dropout": _SHARE,
+    "batch_size": Range(1, 256), "gradient_accumulation": Range(1, 256), "warmup_steps": Range(), "weight_decay": Range(),
+    "max_grad_norm": Range(), "ema_decay": _SHARE,
+    "offset_noise": Range(0, 1), "multires_noise": _SHARE, "min_snr_gamma": Range(), "flow_shift": Range(0, 20),
+    "augment.copies": Range(0, 100), "captions.dropout": _SHARE, "captions.shuffles": Range(0, 100), "captions.keep": Range(),
+    "mask.outside": Range(0, 1), "seed": Range(0, 2**63 - 1),
+    "prior.images": Range(), "prior.weight": Range(), "save.every_steps": Range(1), "save.from_step": Range(),
+    "save.keep": Range(2, note=" (one to go on from and one in reserve)"), "samples.every_steps": Range(),
+    "validation.every_steps": Range(), "validation.draws": Range(1, 100),
+}  # fmt: skip
+
+
 def value_faults(recipe: Recipe) -> list[str]:
-    found = []
-
-    def need(good: bool, fault: str) -> None:
-        if not good:
-            found.append(fault)
-
-    for name, stage in (("text_encoder", recipe.text_encoder), ("unet", recipe.unet), ("lora", recipe.lora)):
-        need(0 <= stage.steps <= 1_000_000, f"{name}.steps is {stage.steps}, not 0 to 1000000")
-        rate = stage.learning_rate
-        need(0 < rate <= 1, f"{name}.learning_rate is {rate}, not above 0 and at most 1")
-    need(1 <= recipe.batch_size <= 256, f"batch_size is {recipe.batch_size}, not 1 to 256")
-    need(recipe.warmup_steps >= 0, f"warmup_steps is {recipe.warmup_steps}, below 0")
-    need(recipe.weight_decay >= 0, f"weight_decay is {recipe.weight_decay}, below 0")
-    need(recipe.max_grad_norm >= 0, f"max_grad_norm is {recipe.max_grad_norm}, below 0")
-    need(
-        1 <= recipe.gradient_accumulation <= 256,
-        f"gradient_accumulation is {recipe.gradient_accumulation}, not 1 to 256",
-    )
-    need(0 <= recipe.multires_noise < 1, f"multires_noise is {recipe.multires_noise}, not 0 to below 1")
-    need(recipe.min_snr_gamma >= 0, f"min_snr_gamma is {recipe.min_snr_gamma}, below 0")
-    need(0 <= recipe.flow_shift <= 20, f"flow_shift is {recipe.flow_shift}, not 0 to 20")
-    need(0 <= recipe.ema_decay < 1, f"ema_decay is {recipe.ema_decay}, not 0 to below 1")
-    need(0 <= recipe.augment.copies <= 100, f"augment.copies is {recipe.augment.copies}, not 0 to 100")
-    need(0 <= recipe.captions.dropout < 1, f"captions.dropout is {recipe.captions.dropout}, not 0 to below 1")
-    need(0 <= recipe.captions.shuffles <= 100, f"captions.shuffles is {recipe.captions.shuffles}, not 0 to 100")
-    need(recipe.captions.keep >= 0, f"captions.keep is {recipe.captions.keep}, below 0")
-    lora = recipe.lora
-    need(1 <= lora.rank <= 1024, f"lora.rank is {lora.rank}, not 1 to 1024")
-    need(lora.alpha >= 0, f"lora.alpha is {lora.alpha}, below 0")
-    need(0 <= lora.dropout < 1, f"lora.dropout is {lora.dropout}, not 0 to below 1")
-    need(
-        0 < lora.text_learning_rate <= 1,
-        f"lora.text_learning_rate is {lora.text_learning_rate}, not above 0 and at most 1",
-    )
-    need(0 <= recipe.offset_noise <= 1, f"offset_noise is {recipe.offset_noise}, not 0 to 1")
-    need(0 <= recipe.seed < 2**63, f"seed is {recipe.seed}, not 0 to 2^63-1")
-    need(
-        recipe.method != "lora" or recipe.compile != "on" or lora.quantize == "none",
-        f"compile is 'on', and lora.quantize is {lora.quantize!r}: quantized weights cannot be compiled",
-    )
-    need(recipe.prior.images >= 0, f"prior.images is {recipe.prior.images}, below 0")
-    need(recipe.prior.weight >= 0, f"prior.weight is {recipe.prior.weight}, below 0")
-    need(recipe.save.every_steps >= 1, f"save.every_steps is {recipe.save.every_steps}, below 1")
-    need(recipe.save.from_step >= 0, f"save.from_step is {recipe.save.from_step}, below 0")
-    need(recipe.save.keep >= 2, f"save.keep is {recipe.save.keep}, below 2 (one to go on from and one in reserve)")
-    need(recipe.samples.every_steps >= 0, f"samples.every_steps is {recipe.samples.every_steps}, below 0")
-    need(0 <= recipe.mask.outside <= 1, f"mask.outside is {recipe.mask.outside}, not 0 to 1")
-    check = recipe.validation
-    need(check.every_steps >= 0, f"validation.every_steps is {check.every_steps}, below 0")
-    need(1 <= check.draws <= 100, f"validation.draws is {check.draws}, not 1 to 100")
-    need(bool(recipe.identifier.strip()), "identifier is empty")
-    need(
-        "{identifier}" in recipe.caption_template, f"caption_template {recipe.caption_template!r} has no {{identifier}}"
-    )
-    need(not recipe.prior.images or bool(recipe.class_word), "prior.images is set but class_word is empty")
+    """A sentence for every setting whose value cannot be, or not beside the others."""
+    numbers = [(name, recipe.value(name), allowed) for name, allowed in _RANGES.items()]
+    found = [f"{name} is {value}, {allowed}" for name, value, allowed in numbers if not allowed.holds(value)]
+    found += _setting_faults(recipe)
     if recipe.family not in FAMILIES:
         return [*found, f"family is {recipe.family!r}, not one of {', '.join(FAMILIES)}"]
-    family = FAMILIES[recipe.family]
+    found += _family_faults(recipe, FAMILIES[recipe.family])
+    return found + resolution_faults(FAMILIES[recipe.family], recipe.resolution_px, recipe.force)
+
+
+def _setting_faults(recipe: Recipe) -> list[str]:
+    found = [] if recipe.identifier.strip() else ["identifier is empty"]
+    if "{identifier}" not in recipe.caption_template:
+        found.append(f"caption_template {recipe.caption_template!r} has no {{identifier}}")
+    if recipe.prior.images and not recipe.class_word:
+        found.append("prior.images is set but class_word is empty")
+    quantize = recipe.lora.quantize
+    if recipe.method == "lora" and recipe.compile == "on" and quantize != "none":
+        found.append(f"compile is 'on', and lora.quantize is {quantize!r}: quantized weights cannot be compiled")
+    return found
+
+
+def _family_faults(recipe: Recipe, family: ModelFamily) -> list[str]:
     impossible = training_fault(family, recipe.method)
-    need(not impossible, impossible)
-    flow = family.prediction == "flow"
-    need(flow or not recipe.flow_shift, f"flow_shift is set, but {family.title} predicts no flow")
-    need(
-        not recipe.zero_terminal_snr or family.prediction == "v_prediction",
-        f"zero_terminal_snr is set, but {family.title} cannot learn from noise alone: it predicts no v",
-    )
-    return found + resolution_faults(family, recipe.resolution_px, recipe.force)
+    found = [impossible] if impossible else []
+    if recipe.flow_shift and family.prediction != "flow":
+        found.append(f"flow_shift is set, but {family.title} predicts no flow")
+    if recipe.zero_terminal_snr and family.prediction != "v_prediction":
+        what = f"zero_terminal_snr is set, but {family.title} cannot learn from noise alone: it predicts no v"
+        found.append(what)
+    return found

@@ -515,6 +515,17 @@ def stand_in(tmp_path: Path) -> Iterator[Callable[..., WebUI]]:
         one.stop()
 
 
+def test_ctrl_c_ends_the_wait_also_when_it_did_not_wake_it(stand_in: Callable[..., WebUI]) -> None:
+    ui = stand_in()
+    waiter = threading.Timer(0.5, lambda: signal.pthread_kill(threading.get_ident(), signal.SIGINT))
+    stopper = threading.Timer(30, ui.stop)
+    waiter.start(), stopper.start()
+    with pytest.raises(KeyboardInterrupt):
+        ui.wait()
+    assert ui.running
+    stopper.cancel()
+
+
 def test_without_its_lock_nothing_runs_on(stand_in: Callable[..., WebUI], capsys: pytest.CaptureFixture[str]) -> None:
     ui = stand_in()
     port = ui._supervisor._life.server.port

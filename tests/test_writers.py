@@ -120,10 +120,17 @@ def test_a_clone_of_another_machine_is_another_machine(session: Session) -> None
 
 
 def test_a_drive_that_never_answers_keeps_no_lock_waiting(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    answer = Event()
+    answer, answered = Event(), Event()
+
+    def is_own(path: Path) -> bool:
+        answer.wait(30)
+        answered.set()
+        return True
+
     monkeypatch.setattr(lock, "RELEASE_SECONDS", 0.05)
     with writing(session):
-        monkeypatch.setattr(lock, "is_own", lambda path: answer.wait(30))
+        monkeypatch.setattr(lock, "is_own", is_own)
+    assert not answered.is_set()
     answer.set()
 
 

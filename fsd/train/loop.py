@@ -57,6 +57,12 @@ class Stage:
             if weight.requires_grad
         }
 
+    def probe(self, step: int) -> None:
+        """A pass forwards and back over a step's batches, as far as the first weight; it changes nothing."""
+        first = next(iter(self.weights().values()))
+        for batch in self.batches(step):
+            torch.autograd.grad(self.loss(batch), first, allow_unused=True)
+
 
 @dataclass(frozen=True)
 class Run:
@@ -119,7 +125,7 @@ def train(stage: Stage, run: Run, start: Checkpoint | None) -> dict[str, Any]:
                 clock.stop("saving")
                 if last and recipe.samples.at_end:
                     finished = saved
-                elif not last and _due(step + 1, recipe.samples.every_steps):
+                elif not (last or stop) and _due(step + 1, recipe.samples.every_steps):
                     state.settle()
                     run.on_sample(saved)
                     clock.stop("samples")

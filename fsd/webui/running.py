@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _LOOPBACK = ("127.0.0.1", "localhost")
 _PAST_REMINDERS = {"ngrok-skip-browser-warning": "1", "bypass-tunnel-reminder": "1", "Accept": "application/json"}
 """So that a tunnel's own warning page does not stand in for ours."""
+_LOOK_S = 1.0
 _current: WebUI | None = None
 
 
@@ -99,7 +100,8 @@ class WebUI:
 
     def wait(self) -> None:
         """Return when it was stopped; MachineError that says why when it died for good."""
-        self._supervisor.ended.wait()
+        while not self._supervisor.ended.wait(_LOOK_S):  # Ctrl-C in the moment before it sleeps does not wake it
+            pass
         if self._supervisor.fault:
             raise self._supervisor.fault
 
