@@ -68,7 +68,7 @@ def need_alike(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], bef
     names = [name for name in one if "lora_A" not in name]  # which start from what dwarfs what they learn
     learned = torch.cat([(one[name] - before.get(name, torch.zeros(()))).flatten() for name in names]).norm()
     apart = torch.cat([(one[name] - other[name]).flatten() for name in names]).norm()
-    assert 0 < learned
+    assert learned > 0
     assert apart < 0.001 * learned
 
 
