@@ -18,6 +18,10 @@ from fsd.weights.checkpoint import list_checkpoints
 
 _USABLE = 0.94
 """Of a GPU's memory: the rest goes to fragments between tensors."""
+_FP16_NOTE = (
+    "note: this model was made in bf16, which the GPU cannot compute in; in fp16 a number may grow beyond 65504, which ends "
+    "training (what was saved stays)"
+)
 _OPTIMIZERS = {"adamw": "AdamW", "adamw8bit": "8-bit AdamW"}
 
 
@@ -31,6 +35,7 @@ def plan(
 ) -> Result:
     """Show the memory of each phase of training, from the real shapes, and the fastest settings that fit this machine.
 
+    Photos of a step that do not fit at once go through in parts, which learn the same.
     base_model: a family, such as flux-dev, or what a session's base model is called.
     method: full or lora (default: full where the family can).
     resolution_px: the side of the training pictures (default: the family's own).
@@ -73,25 +78,27 @@ def plan_session(session: Session, method: str = "", use: bool = False) -> Resul
 
 def _planned(recipe: Recipe, room_bytes: int) -> Result:
     """The phases of the fastest way to train that fits, else of the leanest. recipe: with its precision settled."""
-    ways = list(_ways(recipe))
-    request = {"device": "cpu" if recipe.precision == "fp32" else "cuda", "recipes": [way.to_json() for way in ways]}
+    ways, usable_bytes = list(_ways(recipe)), int(_USABLE * room_bytes)
+    request = {"device": "cpu" if recipe.precision == "fp32" else "cuda", "room_bytes": usable_bytes}
+    request["recipes"] = [way.to_json() for way in ways]
     plans = run_stage("fsd.train.plan", json.dumps(request))["plans"]
     peaks = [max(phase["total_bytes"] for phase in phases) for phases in plans]
-    fits = next((at for at, peak in enumerate(peaks) if peak <= _USABLE * room_bytes), None)
-    chosen = len(ways) - 1 if fits is None else fits
+    chosen = len(plans) - 1
+    fits = peaks[chosen] <= usable_bytes
     rows = [[phase["name"], human_bytes(phase["total_bytes"]), _parts(phase["bytes"])] for phase in plans[chosen]]
     title = f"{get_family(recipe.family).title}, {METHODS[recipe.method]}"
     lines = [
         f"{title}, {recipe.resolution_px} px, batch {recipe.batch_size}",
         report.table(rows, ["phase", "memory", "of which"]),
-        *(f"too much for {human_bytes(room_bytes)}: {_named(way)}: {human_bytes(peak)}"
-          for way, peak in zip(ways[:chosen], peaks, strict=False)),
-        f"fits {human_bytes(room_bytes)}: {_named(ways[chosen])}: {human_bytes(peaks[chosen])}" if fits is not None
-        else f"even the leanest settings need {human_bytes(peaks[chosen])}: too much for {human_bytes(room_bytes)}; "
-             "choose a smaller resolution, or a GPU with more memory",
+        f"of {human_bytes(room_bytes)}, training can fill {human_bytes(usable_bytes)}",
+        *(f"too much: {_named(way)}: {human_bytes(peak)}" for way, peak in zip(ways[:chosen], peaks, strict=False)),
+        f"fits: {_named(ways[chosen])}: {human_bytes(peaks[chosen])}" if fits
+        else f"even the leanest settings need {human_bytes(peaks[chosen])}: choose a smaller resolution, or a GPU with more "
+             "memory",
+        *([_FP16_NOTE] if recipe.precision == "fp16" and get_family(recipe.family).backbone == "transformer" else []),
     ]  # fmt: skip
     return Result(
-        "\n".join(lines), fits=fits is not None, peak_bytes=peaks[chosen], memory_bytes=room_bytes,
+        "\n".join(lines), fits=fits, peak_bytes=peaks[chosen], memory_bytes=room_bytes,
         settings=_settings(ways[chosen]), phases=plans[chosen],
     )  # fmt: skip
 
@@ -115,12 +122,24 @@ def _ways(recipe: Recipe) -> Iterator[Recipe]:
     for optimizer in optimizers:
         for checkpointing in (False, True):
             for quantize in quantized if checkpointing else ("none",):
-                yield recipe.changed(optimizer=optimizer, gradient_checkpointing=checkpointing, lora__quantize=quantize)
+                way = recipe.changed(optimizer=optimizer, gradient_checkpointing=checkpointing, lora__quantize=quantize)
+                yield way
+                yield from _parted(way)
+
+
+def _parted(recipe: Recipe) -> Iterator[Recipe]:
+    """The recipe with a step's photos in two parts, then four, and so on: what is learned is the same."""
+    while recipe.batch_size % 2 == 0:
+        recipe = recipe.changed(
+            batch_size=recipe.batch_size // 2, gradient_accumulation=2 * recipe.gradient_accumulation
+        )
+        yield recipe
 
 
 def _settings(recipe: Recipe) -> dict[str, Any]:
     """What is chosen, by the names of the settings."""
-    names = ["optimizer", "gradient_checkpointing", *(["lora.quantize"] if recipe.method == "lora" else [])]
+    names = ["optimizer", "gradient_checkpointing", "batch_size", "gradient_accumulation"]
+    names += ["lora.quantize"] if recipe.method == "lora" else []
     return {name: recipe.value(name) for name in names}
 
 
@@ -134,6 +153,8 @@ def _named(recipe: Recipe) -> str:
     words = [recipe.precision, _OPTIMIZERS.get(recipe.optimizer, recipe.optimizer)]
     words += ["gradient checkpointing (a quarter slower)"] if recipe.gradient_checkpointing else []
     words += [f"backbone in {recipe.lora.quantize}"] if recipe.lora.quantize != "none" else []
+    parts = recipe.gradient_accumulation
+    words += [f"batch {parts * recipe.batch_size} in {parts} parts"] if parts > 1 else []
     return ", ".join(words)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import json
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -34,6 +35,27 @@ _LIBRARIES_BYTES = {"cuda": 600 << 20, "cpu": 600 << 20}
 
 
 @dataclass(frozen=True)
+class _Backbone:
+    """What training asks of a backbone, whatever the optimizer. dense_bytes: of its bytes those of linear layers, which
+    quantization makes smaller, the largest of which has largest_bytes. trained: numbers that learn. step_bytes: the most
+    that a step's activations and passing gradients take."""
+
+    numbers: int
+    bytes: int
+    dense_bytes: int
+    largest_bytes: int
+    trained: int
+    step_bytes: int
+
+    def held_bytes(self, quantize: str) -> int:
+        """What it takes in memory: quantized, one linear layer at a time is unpacked."""
+        if quantize == "none":
+            return self.bytes
+        packed = round(self.dense_bytes / self.bytes * self.numbers * _QUANTIZED_BYTES[quantize])
+        return self.bytes - self.dense_bytes + self.largest_bytes + packed
+
+
+@dataclass(frozen=True)
 class Phase:
     """One phase of training. bytes: what it holds at once, by what it is."""
 
@@ -52,85 +74,98 @@ def phases(recipe: Recipe, device: str = "cuda") -> list[Phase]:
     """
     family = get_family(recipe.family)
     libraries = {"libraries": _LIBRARIES_BYTES[device]}
-    found = [Phase("encode images", libraries | _images(family, recipe, device))]
+    found = [Phase("encode images", libraries | _images(family, recipe.resolution_px, device))]
     if recipe.method == "full" and recipe.text_encoder.steps:
         found.append(Phase("train the text encoder", libraries | _text_stage(family, recipe, device)))
     if not (recipe.method == "lora" and recipe.lora.text_encoders):
-        found.append(Phase("encode captions", libraries | _captions(family, recipe)))
+        found.append(Phase("encode captions", libraries | _captions(family, recipe.precision)))
     title = {"full": "train the UNet", "lora": "train the LoRA"}[recipe.method]
     found.append(Phase(title, libraries | _backbone_stage(family, recipe, device)))
     return found
 
 
 def main(arguments: list[str]) -> dict[str, Any]:
-    """The phases of each of the recipes in a JSON list."""
+    """The phases of each of the recipes in a JSON list, up to the first that stays within room_bytes."""
     asked = json.loads(arguments[0])
-    recipes = [Recipe.from_json(record) for record in asked["recipes"]]
-    return {"plans": [[_told(phase) for phase in phases(recipe, asked["device"])] for recipe in recipes]}
+    plans: list[list[dict[str, Any]]] = []
+    for record in asked["recipes"]:
+        plans.append([_told(phase) for phase in phases(Recipe.from_json(record), asked["device"])])
+        if max(phase["total_bytes"] for phase in plans[-1]) <= asked["room_bytes"]:
+            break
+    return {"plans": plans}
 
 
 def _told(phase: Phase) -> dict[str, Any]:
     return asdict(phase) | {"total_bytes": phase.total_bytes}
 
 
-def _images(family: ModelFamily, recipe: Recipe, device: str) -> dict[str, int]:
+@cache
+def _images(family: ModelFamily, resolution_px: int, device: str) -> dict[str, int]:
     vae = _built(family, "vae", torch.float32)
-    pixels = torch.empty(1, 3, recipe.resolution_px, recipe.resolution_px, device="meta")
+    pixels = torch.empty(1, 3, resolution_px, resolution_px, device="meta")
     with torch.no_grad(), attention_on(device), Meter() as meter:
         vae.encode(pixels)
     return {"VAE": _bytes(vae), "activations": meter.peak}
 
 
-def _captions(family: ModelFamily, recipe: Recipe) -> dict[str, int]:
-    dtype = _DTYPES[recipe.precision]
+@cache
+def _captions(family: ModelFamily, precision: str) -> dict[str, int]:
+    dtype = _DTYPES[precision]
     return {encoder.title: _bytes(_built(family, encoder.part, dtype)) for encoder in family.text_encoders}
 
 
 def _text_stage(family: ModelFamily, recipe: Recipe, device: str) -> dict[str, int]:
     """The UNet frozen in the compute precision, or trained too, its activations as a step has them, and the text encoders
     trained."""
-    dtype, joint = _DTYPES[recipe.precision], recipe.text_encoder.unet == "joint"
-    encoders = [_built(family, encoder.part, torch.float32) for encoder in family.text_encoders]
-    backbone = _built(family, family.backbone, dtype).requires_grad_(joint)
-    words = sum(weight.numel() for encoder in encoders for weight in encoder.parameters())
-    unet = sum(weight.numel() for weight in backbone.parameters())
-    numbers = words + unet * joint
-    peak = _step(family, backbone, recipe, dtype, device, inputs_learn=True)
+    words = sum(_captions(family, "fp32").values()) // 4
+    unet = _backbone(_plain(recipe), device, inputs_learn=True)
+    numbers = words + unet.trained
     return {
-        "UNet": _bytes(backbone) if not joint else 4 * unet,
-        "a copy in the compute precision": _bytes(backbone) if joint and recipe.precision != "fp32" else 0,
+        "UNet": 4 * unet.trained or unet.bytes,
+        "a copy in the compute precision": unet.bytes if unet.trained and recipe.precision != "fp32" else 0,
         "text encoders": 4 * words,
         "optimizer": numbers * OPTIMIZER_BYTES[recipe.optimizer],
-        "gradients and activations": peak + (0 if _fused(recipe) else 4 * numbers),
+        "gradients and activations": unet.step_bytes + (0 if _fused(recipe) else 4 * numbers),
     }
 
 
 def _backbone_stage(family: ModelFamily, recipe: Recipe, device: str) -> dict[str, int]:
-    dtype = _DTYPES[recipe.precision]
-    backbone = _built(family, family.backbone, dtype)
-    found: dict[str, int] = {}
+    backbone = _backbone(_plain(recipe), device)
     if recipe.method == "lora":
-        found["backbone"] = _held(backbone, recipe.lora.quantize)
-        add_adapter(backbone, family.backbone, recipe)
+        found = {"backbone": backbone.held_bytes(recipe.lora.quantize), "LoRA": 4 * backbone.trained}
+        found |= _captions(family, recipe.precision) if recipe.lora.text_encoders else {}
     else:
-        found["backbone"] = 4 * sum(weight.numel() for weight in backbone.parameters())
-        if recipe.precision != "fp32":
-            found["a copy in the compute precision"] = _bytes(backbone)
-    trained = [weight for weight in backbone.parameters() if weight.requires_grad]
-    numbers = sum(weight.numel() for weight in trained)
-    if recipe.method == "lora":
-        found["LoRA"] = 4 * numbers
-        if recipe.lora.text_encoders:
-            found |= _captions(family, recipe)
-    found["optimizer"] = numbers * (OPTIMIZER_BYTES[recipe.optimizer] + (4 if recipe.ema_decay else 0))
-    found["gradients and activations"] = _step(family, backbone, recipe, dtype, device) + (
-        0 if _fused(recipe) else numbers * 4
-    )
+        copy = backbone.bytes if recipe.precision != "fp32" else 0
+        found = {"backbone": 4 * backbone.numbers, "a copy in the compute precision": copy}
+    found["optimizer"] = backbone.trained * (OPTIMIZER_BYTES[recipe.optimizer] + (4 if recipe.ema_decay else 0))
+    kept = 0 if _fused(recipe) else 4 * backbone.trained
+    found["gradients and activations"] = backbone.step_bytes + kept
     return found
 
 
+def _plain(recipe: Recipe) -> Recipe:
+    """The recipe without what changes nothing in a step's shapes."""
+    return recipe.changed(optimizer="auto", lora__quantize="none")
+
+
+@cache
+def _backbone(recipe: Recipe, device: str, inputs_learn: bool = False) -> _Backbone:
+    """The recipe's backbone after a step on tensors without content. inputs_learn: in the text encoders' stage."""
+    family, dtype = get_family(recipe.family), _DTYPES[recipe.precision]
+    backbone = _built(family, family.backbone, dtype)
+    numbers, size_bytes = sum(weight.numel() for weight in backbone.parameters()), _bytes(backbone)
+    dense = [module.weight.nbytes for module in backbone.modules() if isinstance(module, nn.Linear)]
+    if recipe.method == "lora":
+        add_adapter(backbone, family.backbone, recipe)
+    else:
+        backbone.requires_grad_(not inputs_learn or recipe.text_encoder.unet == "joint")
+    trained = sum(weight.numel() for weight in backbone.parameters() if weight.requires_grad)
+    step_bytes = _step(family, backbone, recipe, dtype, device, inputs_learn)
+    return _Backbone(numbers, size_bytes, sum(dense), max(dense), trained, step_bytes)
+
+
 def _step(
-    family: ModelFamily, backbone: Any, recipe: Recipe, dtype: torch.dtype, device: str, inputs_learn: bool = False
+    family: ModelFamily, backbone: Any, recipe: Recipe, dtype: torch.dtype, device: str, inputs_learn: bool
 ) -> int:
     """The most that a step's activations and passing gradients take; a weight's gradient goes as soon as it is there."""
     if recipe.gradient_checkpointing:
@@ -138,11 +173,9 @@ def _step(
     if device == "cpu":
         fast_on_cpu(backbone)
     backbone.train()
-    hooks = [
-        weight.register_post_accumulate_grad_hook(lambda weight: setattr(weight, "grad", None))
-        for weight in backbone.parameters()
-        if weight.requires_grad
-    ]
+    for weight in backbone.parameters():
+        if weight.requires_grad:
+            weight.register_post_accumulate_grad_hook(lambda weight: setattr(weight, "grad", None))
     rows = recipe.batch_size * (2 if recipe.prior.images else 1)
     side = recipe.resolution_px // LATENT_FACTOR
     kind = backbone_kind(family_config(family.name, "model_index"), family_config(family.name, family.backbone))
@@ -152,25 +185,12 @@ def _step(
         noisy = torch.empty(rows, family.latent_channels, side, side, device="meta", dtype=dtype)
         timesteps = torch.empty(rows, device="meta")
         NETWORKS[kind].predict(backbone, noisy, timesteps, given).float().square().mean().backward()
-    for hook in hooks:
-        hook.remove()
     return meter.peak
 
 
 def _fused(recipe: Recipe) -> bool:
     """Whether gradients go as soon as they are used: no clipping, no loss scaling (fp16), nothing accumulated."""
     return not recipe.max_grad_norm and recipe.precision != "fp16" and recipe.gradient_accumulation == 1
-
-
-def _held(backbone: nn.Module, quantize: str) -> int:
-    """The bytes of a frozen backbone: quantized, its linear layers are, and one at a time is unpacked."""
-    if quantize == "none":
-        return _bytes(backbone)
-    linear = [module.weight for module in backbone.modules() if isinstance(module, nn.Linear)]
-    packed = sum(weight.numel() for weight in linear)
-    largest = max(weight.numel() * weight.element_size() for weight in linear)
-    rest = _bytes(backbone) - sum(weight.numel() * weight.element_size() for weight in linear)
-    return rest + largest + round(packed * _QUANTIZED_BYTES[quantize])
 
 
 def _built(family: ModelFamily, part: str, dtype: torch.dtype) -> Any:

@@ -118,7 +118,7 @@ def measure(code: str, work: Path, arguments: list[str], python: str) -> tuple[l
 def planned_mb(recipe: dict[str, object], stage: str) -> float:
     """The peak that `fsd plan` foresees of training a stage on a CPU, in megabytes."""
     title = {"text_encoder": "train the text encoder", "unet": "train the UNet"}[stage]
-    request = json.dumps({"device": "cpu", "recipes": [recipe]})
+    request = json.dumps({"device": "cpu", "recipes": [recipe], "room_bytes": 0})
     command = [sys.executable, "-m", "fsd.train.plan", request]
     said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     [phases] = json.loads(said.splitlines()[-1])["result"]["plans"]
