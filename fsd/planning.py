@@ -79,9 +79,9 @@ def plan_session(session: Session, method: str = "", use: bool = False) -> Resul
 def _planned(recipe: Recipe, room_bytes: int) -> Result:
     """The phases of the fastest way to train that fits, else of the leanest. recipe: with its precision settled."""
     ways, usable_bytes = list(_ways(recipe)), int(_USABLE * room_bytes)
-    request = {"device": "cpu" if recipe.precision == "fp32" else "cuda", "room_bytes": usable_bytes}
-    request["recipes"] = [way.to_json() for way in ways]
-    plans = run_stage("fsd.train.plan", json.dumps(request))["plans"]
+    device, recipes = "cpu" if recipe.precision == "fp32" else "cuda", [way.to_json() for way in ways]
+    request = json.dumps({"device": device, "room_bytes": usable_bytes, "recipes": recipes})
+    plans = run_stage("fsd.train.plan", request)["plans"]
     peaks = [max(phase["total_bytes"] for phase in phases) for phases in plans]
     chosen = len(plans) - 1
     fits = peaks[chosen] <= usable_bytes
