@@ -150,7 +150,9 @@ def _pairs(found: Result) -> str:
 
 def _named(recipe: Recipe) -> str:
     """What is chosen, in words."""
-    words = [recipe.precision, _OPTIMIZERS.get(recipe.optimizer, recipe.optimizer)]
+    slow = recipe.precision == "fp32" and recipe.optimizer == "adamw8bit"
+    optimizer = _OPTIMIZERS.get(recipe.optimizer, recipe.optimizer)
+    words = [recipe.precision, f"{optimizer} (five times slower on a CPU)" if slow else optimizer]
     words += ["gradient checkpointing (a quarter slower)"] if recipe.gradient_checkpointing else []
     words += [f"backbone in {recipe.lora.quantize}"] if recipe.lora.quantize != "none" else []
     parts = recipe.gradient_accumulation

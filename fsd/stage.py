@@ -50,7 +50,7 @@ def train_stage(
     if getattr(recipe, stage).steps == 0:
         return Result(f"{checkpoint.STAGES[stage]}: 0 steps, nothing to train", stage=stage, steps=0)
     base = base_folder(session)  # fetched here where it is missing: the children have no tokens
-    if recipe.prior.images:
+    if recipe.prior.images and not _class_images_are_there(session):
         _need_room(session, recipe, stage, base)  # also for what comes after the class images
         report.say(LOADING.format("class images"))
         run_stage("fsd.generate.sample", str(session.folder), "--class-images")
@@ -66,12 +66,11 @@ def train_stage(
         raise
     finally:
         bring(spool_of(session.folder))
-    plot = next(
-        filter(os.path.exists, plots), None
-    )  # which finds none, and no error, on a Drive that has died meanwhile
+    plot = next(filter(os.path.exists, plots), None)  # exists: no error on a Drive that has died meanwhile
+    steps = figures["steps"]
     loss = "" if figures["loss"] is None else f", loss {figures['loss']:.4f}"
-    text = f"{checkpoint.STAGES[stage]}: {figures['steps']} of {figures['steps']} steps{loss}{_time(figures.get('seconds', {}))}"
-    samples = session.samples / f"{stage}-{figures['steps']:06d}" / "grid.png"
+    text = f"{checkpoint.STAGES[stage]}: {steps} of {steps} steps{loss}{_time(figures.get('seconds', {}))}"
+    samples = session.samples / f"{stage}-{steps:06d}" / "grid.png"
     if os.path.exists(samples):
         text += f"\nsamples: {samples}"
     return Result(text, picture=plot, **figures)
@@ -83,6 +82,12 @@ def _time(seconds: dict[str, float]) -> str:
     training = told.pop("training", "")
     beside = f" ({', '.join(f'{what} {spent}' for what, spent in told.items())})" if told else ""
     return f", in {training}{beside}" if training else ""
+
+
+def _class_images_are_there(session: Session) -> bool:
+    from fsd.generate.class_images import class_images_are_there
+
+    return class_images_are_there(session)
 
 
 def _need_room(session: Session, recipe: Recipe, stage: str, base: Path) -> None:

@@ -13,13 +13,13 @@ import pytest
 import torch
 from PIL import Image
 
-from fsd import pipeline
+from fsd import pipeline, sharing
 from fsd.data.captions import prompt_table, prompt_table_text, write_captions
 from fsd.data.concept import Concept, class_prompts, concept_named, numbered_folder, photos_of, recipes_of
 from fsd.data.dataset import class_photos, held_out_photos, inputs_fingerprint, training_photos
 from fsd.data.describe import in_lines
 from fsd.data.photos import add_photos
-from fsd.data.session import Session, create, describe
+from fsd.data.session import Session, create, describe, open_session
 from fsd.errors import Interrupted, RecipeError, SessionError
 from fsd.generate.class_images import make_class_images
 from fsd.needs import need_photos
@@ -117,6 +117,15 @@ def test_a_zip_and_an_upload_of_that_layout_do_the_same(filled: Session, kohya: 
         assert report.concepts == {CAT: 2, DOG: 2}
         assert f"2 of them in {CAT}" in report.text()
         assert [(one.path.parent.name, one.prompt) for one in training_photos(other)] == want
+
+
+def test_a_session_is_exported_and_imported_with_its_concepts(filled: Session, tmp_path: Path) -> None:
+    want = [(one.path.parent.name, one.path.name, one.prompt) for one in training_photos(filled)]
+    for place in ("out", "out.zip"):
+        exported = sharing.export_session(filled, str(tmp_path / place))["path"]
+        sharing.import_session(exported, f"from {place}", str(tmp_path / "other"))
+        found = training_photos(open_session(tmp_path / "other", f"from {place}"))
+        assert [(one.path.parent.name, one.path.name, one.prompt) for one in found] == want
 
 
 def test_only_folders_with_their_number_are_concepts_elsewhere(session: Session, tmp_path: Path) -> None:

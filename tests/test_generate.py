@@ -20,7 +20,7 @@ from fsd.data.session import Session
 from fsd.errors import RecipeError, SessionError, WeightsError
 from fsd.families import FAMILIES
 from fsd.generate import class_images, images
-from fsd.generate.class_images import class_order, make_class_images
+from fsd.generate.class_images import class_images_are_there, class_order, make_class_images
 from fsd.generate.images import Order, Sampling, make_pictures
 from fsd.generate.models import load_ckpt, open_base, open_model
 from fsd.generate.request import PictureRequest
@@ -193,13 +193,16 @@ def state(folder: Path) -> dict[str, bytes]:
 
 def test_class_images_are_made_captioned_and_made_again_where_missing(prior_session: Session) -> None:
     folder = prior_session.class_images
+    assert not class_images_are_there(prior_session)
     assert make_class_images(prior_session) == {"made": 5, "class_images": 5, "folder": str(folder)}
+    assert class_images_are_there(prior_session)
     prompts = [photo.prompt for photo in class_photos(prior_session)]
     assert prompts == ["a photo of a cup", "a photo of a dog"] * 2 + ["a photo of a cup"]
     whole = state(folder)
+    (folder / "0003.txt").unlink()
+    assert not class_images_are_there(prior_session)
     (folder / "0001.png").unlink()
     (folder / "0004.png").unlink()
-    (folder / "0003.txt").unlink()
     (folder / ".0004.png.partial-12345678").write_bytes(b"half")
     assert make_class_images(prior_session)["made"] == 2
     assert state(folder) == whole
@@ -237,7 +240,9 @@ def test_own_class_images_added_later_take_the_place_of_made_ones(prior_session:
     (folder / "0003.txt").write_text("my caption", encoding="utf-8")
     for name in ("my cup 1.jpg", "my cup 2.jpg", "0004.jpg"):
         Image.new("RGB", (80, 64), "navy").save(folder / name)
+    assert not class_images_are_there(prior_session)  # those of ours that are too many now
     assert make_class_images(prior_session)["made"] == 0
+    assert class_images_are_there(prior_session)
     used = [photo.path.name for photo in class_photos(prior_session)]
     assert used == ["0000.png", "0001.png", "0004.jpg", "my cup 1.jpg", "my cup 2.jpg"]
     assert [path.name for path in sorted(folder.glob("*.txt"))] == ["0000.txt", "0001.txt", "0003.txt"]

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from subjects import train_a_little
 
-from fsd import pictures, pipeline, sharing, upkeep
+from fsd import pictures, pipeline, sharing, stage, upkeep
 from fsd.data.dataset import training_photos
 from fsd.data.session import Session, describe
 from fsd.errors import FsdError, SessionError
@@ -158,11 +159,26 @@ def test_bad_input_is_one_clear_error(session: Session, call: Callable[[Session]
     ],
 )
 def test_bad_choices_after_training(micro_session: Session, call: Callable[[Session], object], said: str) -> None:
-    pipeline.train_text_encoder(micro_session, steps=1)
+    train_a_little(micro_session)
     with pytest.raises(FsdError) as caught:
         call(micro_session)
     assert said in str(caught.value)
     assert not micro_session.ckpt_files()
+
+
+def test_class_images_that_are_there_cost_no_process(
+    micro_session: Session, monkeypatch: pytest.MonkeyPatch, make_photos: Callable[[int], Path]
+) -> None:
+    asked: list[str] = []
+    done = {"steps": 8, "loss": None}
+    monkeypatch.setattr(stage, "run_stage", lambda module, *_: asked.append(module) or done)
+    micro_session.save_recipe(micro_session.recipe().changed(prior__images=2, text_encoder__steps=0))
+    pipeline.train_unet(micro_session)
+    assert asked == ["fsd.generate.sample", "fsd.train.unet"]
+    for photo in make_photos(2).iterdir():
+        photo.rename(micro_session.class_images / photo.name)
+    pipeline.train_unet(micro_session)
+    assert asked[2:] == ["fsd.train.unet"]
 
 
 def test_listing_exporting_and_removing(session: Session, tmp_path: Path) -> None:

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
-from micro import make_folder, make_micro_session
+from micro import make_micro_session
 
 from fsd import planning
 from fsd.planning import plan, plan_session
 from fsd.recipe import Recipe
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planned in this process, where PyTorch is loaded."""
+    from fsd.train.plan import main
+
+    def run_stage(module: str, request: str) -> Any:
+        return json.loads(json.dumps(main([request])))
+
+    monkeypatch.setattr(planning, "run_stage", run_stage)
 
 
 def test_a_lora_of_flux_fits_16_gb_in_four_bits() -> None:
@@ -47,15 +60,14 @@ def test_what_cannot_fit_is_said_with_the_leanest() -> None:
     }  # fmt: skip
 
 
-def test_a_sessions_plan_goes_into_its_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    session = make_micro_session(tmp_path, make_folder(tmp_path / "model"), {"unet": 2})
-    session.save_recipe(session.recipe().changed(batch_size=2, precision="fp32"))
-    rooms = iter([80.0, 80.0])
-    monkeypatch.setattr(planning, "_machine", lambda: ("fp32", int(next(rooms) * 1e9)))
-    assert plan_session(session)["settings"]["optimizer"] == "adamw"
-    assert session.recipe().optimizer == "auto"
+def test_a_sessions_plan_goes_into_its_recipe_when_asked_to(
+    tmp_path: Path, micro_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning, "_machine", lambda: ("fp32", 80_000_000_000))
+    session = make_micro_session(tmp_path, micro_model, {"unet": 2})
+    assert not plan_session(session)["used"] and session.recipe().optimizer == "auto"
     found = plan_session(session, use=True)
-    assert found["used"] and session.recipe().optimizer == "adamw" and session.recipe().batch_size == 2
+    assert found["used"] and session.recipe().optimizer == "adamw" == found["settings"]["optimizer"]
 
 
 def test_a_way_in_parts_asks_for_as_many_photos() -> None:

@@ -23,7 +23,7 @@ from pipelines import make_sd2
 from safetensors.torch import load_file
 
 from fsd import pipeline
-from fsd.data.session import Session, open_session_folder
+from fsd.data.session import Session, open_session, open_session_folder
 from fsd.errors import Interrupted, MachineError, RecipeError, TrainingError
 from fsd.families import FAMILIES
 from fsd.recipe import Recipe
@@ -64,13 +64,22 @@ def kill_at(session: Session, where: str, call_number: int, stage: str) -> None:
     assert ended.returncode == -signal.SIGKILL, ended.stdout + ended.stderr
 
 
+@pytest.fixture(scope="module")
+def trained_root(micro_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root with the session "cup", trained without interruption, and "fresh", a copy of how it began."""
+    root = tmp_path_factory.mktemp("trained")
+    session = make_micro_session(root, micro_model, {"text_encoder": 6, "unet": 8})
+    copy_of(session, "fresh")
+    for stage in BUILD:
+        train(session, stage)
+    return root
+
+
 @pytest.fixture
-def trained(micro_session: Session) -> tuple[Session, Session]:
-    """A session trained without interruption, and an untouched copy of how it began."""
-    fresh = copy_of(micro_session, "fresh")
-    train(micro_session, "text_encoder")
-    train(micro_session, "unet")
-    return micro_session, fresh
+def trained(trained_root: Path, tmp_path: Path) -> tuple[Session, Session]:
+    """Both, for one test alone."""
+    root = Path(shutil.copytree(trained_root, tmp_path / "root"))
+    return open_session(root, "cup"), open_session(root, "fresh")
 
 
 def test_three_kills_one_of_them_during_a_save_end_with_the_same_bits(trained: tuple[Session, Session]) -> None:
@@ -132,12 +141,10 @@ def test_asked_to_stop_it_saves_and_goes_on_with_the_same_bits(trained: tuple[Se
 @pytest.mark.parametrize(
     "settings",
     [
-        {"precision": "bf16"},
-        {"optimizer": "adamw8bit"},
+        {"precision": "bf16", "gradient_checkpointing": True, "schedule": "cosine", "warmup_steps": 3},
+        {"optimizer": "adamw8bit", "prior.images": 2, "prior.weight": 0.5},
         {"max_grad_norm": 1.0},
         {"optimizer": "adamw8bit", "max_grad_norm": 1.0},
-        {"gradient_checkpointing": True, "schedule": "cosine", "warmup_steps": 3},
-        {"prior.images": 2, "prior.weight": 0.5},
         {"optimizer": "prodigy", "unet.learning_rate": 1.0, "text_encoder.learning_rate": 1.0, "ema_decay": 0.9},
         {"optimizer": "adafactor", "gradient_accumulation": 2, "min_snr_gamma": 5.0, "multires_noise": 0.3},
         {"optimizer": "lion8bit", "augment.copies": 2, "captions.shuffles": 2, "captions.dropout": 0.3},

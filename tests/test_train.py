@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from fsd.recipe import Recipe
+from fsd.train import slices
 from fsd.train.latents import Latents
 from fsd.train.loss import dreambooth_loss
 from fsd.train.noise import Diffusion, draw_noise, load_schedule
@@ -105,6 +106,27 @@ def test_saved_optimizer_state_goes_on_bit_for_bit(kind: str, during_backward: b
     run_steps(again, second, range(3, 6))
     for name, weight in whole.state_dict().items():
         assert torch.equal(weight, again.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("name", ["AdamW8bit", "Lion8bit"])
+def test_large_8_bit_weights_step_slice_by_slice_with_the_same_bits(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slices, "SLICE", 4096)
+    kind = getattr(pytest.importorskip("bitsandbytes").optim, name)
+    start = torch.randn(3, 5000, generator=generator("weight"))
+    ended = []
+    for made in (kind, slices.in_slices(kind)):
+        weight = nn.Parameter(start.clone())
+        optimizer = made([weight], lr=1e-2, weight_decay=0.1)
+        for step in range(4):
+            weight.grad = torch.randn(start.shape, generator=generator("gradient", step))
+            optimizer.step()
+        assert len(optimizer.state) == 1
+        ended.append(
+            [weight.data, *(value for value in optimizer.state[weight].values() if isinstance(value, torch.Tensor))]
+        )
+        assert optimizer.state[weight]["step"] == 4
+    assert not torch.equal(ended[0][0], start)
+    assert all(torch.equal(*pair) for pair in zip(*ended, strict=True))
 
 
 def test_stepping_during_the_backward_pass_is_plain_adamw_and_leaves_no_gradients() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from threading import Event
 
 import pytest
+from micro import make_micro_session
 from test_resume import copy_of, train
 
 from fsd.data.session import Session
@@ -29,14 +30,15 @@ def weights_of(session: Session, step: int = 8) -> str:
 # --- figures ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def watched(micro_session: Session) -> tuple[Session, Session, dict]:
+@pytest.fixture(scope="module")
+def watched(micro_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Session, Session, dict]:
     """A session trained without watching, one with all of it, and the figures of that one."""
-    watched = copy_of(micro_session, "watched")
-    train(micro_session, "unet")
+    plain = make_micro_session(tmp_path_factory.mktemp("watched"), micro_model, {"text_encoder": 6, "unet": 8})
+    watched = copy_of(plain, "watched")
+    train(plain, "unet")
     settings = {"validation.every_steps": 2, "validation.draws": 3, "tensorboard": True}
     watched.save_recipe(watched.recipe().changed(**settings))
-    return micro_session, watched, train(watched, "unet")
+    return plain, watched, train(watched, "unet")
 
 
 def test_the_validation_loss_is_the_same_measure_each_time_and_teaches_nothing(
@@ -97,10 +99,9 @@ def test_the_time_is_told_before_and_the_telling_teaches_nothing(
 
 
 def test_training_goes_on_while_a_checkpoint_is_put_on_the_disk(
-    micro_session: Session, monkeypatch: pytest.MonkeyPatch
+    micro_session: Session, watched: tuple[Session, Session, dict], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    untouched = copy_of(micro_session, "untouched")
-    train(untouched, "unet")
+    untouched, *_ = watched
     trained_on, real_seal, real_at = Event(), checkpoint.seal, Batches.at
 
     def seal(folder: Path, manifest: dict) -> None:

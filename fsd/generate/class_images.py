@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import count, islice
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ from fsd.data.session import Session
 from fsd.families import get_family
 from fsd.generate import images
 from fsd.generate.images import Order, Sampling
-from fsd.generate.models import open_base
 from fsd.generate.request import PictureRequest
 from fsd.recipe import Recipe
 from fsd.runtime import files, report
@@ -25,6 +25,26 @@ from fsd.weights.base_model import find_base_model
 
 MARK = "fsd class image"
 """The text in a PNG by which we know one that we made; its value is a digest of everything that it was made from."""
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What is to be done until there are as many class images as the recipe wants, each made as it says.
+
+    surplus: pictures of ours that are too many. orders: of all that are ours to have, by number. missing: the marks of
+    those that are absent or made from something else. bare: the numbers whose captions are lost.
+    """
+
+    surplus: set[Path]
+    orders: dict[int, Order]
+    missing: dict[int, str]
+    bare: list[int]
+
+
+def class_images_are_there(session: Session) -> bool:
+    """Whether `make_class_images` would do nothing; this loads no PyTorch."""
+    work = _work(session, session.recipe().checked())
+    return not (work.surplus or work.missing or work.bare)
 
 
 def make_class_images(session: Session) -> dict[str, Any]:
@@ -38,14 +58,13 @@ def make_class_images(session: Session) -> dict[str, Any]:
     folder = session.class_images
     with writing(session):
         files.clear_temporary(folder)
-        ours = {path for path in photo_files(folder) if images.saved_text(path, MARK)}
-        own = [path for path in photo_files(folder) + photo_files(session.concept_images) if path not in ours]
-        taken = {path.stem for path in own}
-        free = (number for number in count() if _path(folder, number).stem not in taken)
-        numbers = list(islice(free, max(0, recipe.prior.images - len(own))))
-        _remove(ours - {_path(folder, number) for number in numbers})
-        made = _complete(folder, recipes_of(session, recipe), numbers) if numbers else 0
-    return {"made": made, "class_images": len(photo_files(folder)), "folder": str(folder)}
+        work = _work(session, recipe)
+        _remove(work.surplus)
+        for number in work.bare:
+            files.write_text(_path(folder, number).with_suffix(".txt"), work.orders[number].prompt)
+        if work.missing:
+            _make(folder, recipe, work.orders, work.missing)
+    return {"made": len(work.missing), "class_images": len(photo_files(folder)), "folder": str(folder)}
 
 
 def class_order(recipes: Sequence[Recipe], index: int) -> Order:
@@ -67,25 +86,35 @@ def _remove(pictures: Iterable[Path]) -> None:
         path.unlink()
 
 
-def _complete(folder: Path, recipes: Sequence[Recipe], numbers: list[int]) -> int:
-    """Make what is absent or made from something else, and write lost captions again; return how many were made."""
-    recipe = recipes[0]
-    sampling = PictureRequest().sampling(get_family(recipe.family), recipe.resolution_px)
+def _work(session: Session, recipe: Recipe) -> _Work:
+    folder = session.class_images
+    ours = {path for path in photo_files(folder) if images.saved_text(path, MARK)}
+    own = [path for path in photo_files(folder) + photo_files(session.concept_images) if path not in ours]
+    taken = {path.stem for path in own}
+    free = (number for number in count() if _path(folder, number).stem not in taken)
+    numbers = list(islice(free, max(0, recipe.prior.images - len(own))))
+    surplus = ours - {_path(folder, number) for number in numbers}
+    if not numbers:
+        return _Work(surplus, {}, {}, [])
+    sampling, recipes = _sampling(recipe), recipes_of(session, recipe)
     base = base_fingerprint(find_base_model(recipe.base_model or recipe.family))
     orders = {number: class_order(recipes, number) for number in numbers}
     marks = {number: _mark(order, sampling, base) for number, order in orders.items()}
     missing = {number: mark for number, mark in marks.items() if images.saved_text(_path(folder, number), MARK) != mark}
-    for number in numbers:
-        caption = _path(folder, number).with_suffix(".txt")
-        if number not in missing and not caption.exists():
-            files.write_text(caption, orders[number].prompt)
-    if missing:
-        _make(folder, recipe, sampling, orders, missing)
-    return len(missing)
+    there = [number for number in numbers if number not in missing]
+    bare = [number for number in there if not _path(folder, number).with_suffix(".txt").exists()]
+    return _Work(surplus, orders, missing, bare)
 
 
-def _make(folder: Path, recipe: Recipe, sampling: Sampling, orders: dict[int, Order], missing: dict[int, str]) -> None:
+def _sampling(recipe: Recipe) -> Sampling:
+    return PictureRequest().sampling(get_family(recipe.family), recipe.resolution_px)
+
+
+def _make(folder: Path, recipe: Recipe, orders: dict[int, Order], missing: dict[int, str]) -> None:
     """Make the missing numbers, in the company they would always have: a batch's size can change a picture's last bit."""
+    from fsd.generate.models import open_base
+
+    sampling = _sampling(recipe)
     room = pictures_need("class images", folder, len(missing), sampling.width_px, sampling.height_px)
     need_room([room])
     model = open_base(recipe)

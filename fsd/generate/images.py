@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -36,7 +35,6 @@ class Sampling:
     height_px: int
 
 
-@torch.inference_mode()
 def make_pictures(
     pipeline: Any, orders: Sequence[Order], sampling: Sampling, label: str = "pictures"
 ) -> Iterator[tuple[Order, Image.Image]]:
@@ -44,20 +42,23 @@ def make_pictures(
 
     The starting noise is drawn on the CPU from the order's seed alone.
     """
+    import torch
+
     at_once = pictures_at_once(pipeline, sampling)
     with report.progress(label, len(orders) * sampling.steps) as bar:
         for start in range(0, len(orders), at_once):
             some = orders[start : start + at_once]
-            made = pipeline(
-                prompt=[order.prompt for order in some],
-                negative_prompt=[order.negative for order in some],
-                generator=[torch.Generator().manual_seed(order.seed) for order in some],
-                num_inference_steps=sampling.steps,
-                guidance_scale=sampling.guidance,
-                width=sampling.width_px,
-                height=sampling.height_px,
-                callback_on_step_end=_counting(bar, len(some)),
-            )
+            with torch.inference_mode():
+                made = pipeline(
+                    prompt=[order.prompt for order in some],
+                    negative_prompt=[order.negative for order in some],
+                    generator=[torch.Generator().manual_seed(order.seed) for order in some],
+                    num_inference_steps=sampling.steps,
+                    guidance_scale=sampling.guidance,
+                    width=sampling.width_px,
+                    height=sampling.height_px,
+                    callback_on_step_end=_counting(bar, len(some)),
+                )
             yield from zip(some, made.images, strict=True)
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from fsd.errors import MachineError
 from fsd.train.sharding import alike, whole
+from fsd.train.slices import in_slices
 
 
 def learning_rate_at(step: int, steps: int, peak: float, schedule: str, warmup_steps: int) -> float:
@@ -47,7 +48,8 @@ class Kind:
         except ImportError:
             what = f"the optimizer needs {self.package}, which is not installed"
             raise MachineError(what, f"pip install {self.package}, or choose optimizer 'adamw'") from None
-        found: torch.optim.Optimizer = getattr(module, self.name)(
+        kind = getattr(module, self.name)
+        found: torch.optim.Optimizer = (in_slices(kind) if self.package == "bitsandbytes" else kind)(
             weights, lr=1.0 if self.finds_rate else 0.0, weight_decay=weight_decay, **self.options or {}
         )
         return found

@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
 import train_step  # noqa: E402
+from train_children import OURS, measure  # noqa: E402
 
 STEPS, SAVED_AT = 24, 8
 GOAL = 0.02
@@ -31,16 +32,16 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("build/benchmarks"))
     work = parser.parse_args().work.resolve()
     work.mkdir(parents=True, exist_ok=True)
-    session = train_step.make_session(work, train_step.build(work), STEPS)
+    session = train_step.make_session(work, train_step.build(work, "full"), "fsd", STEPS)
     recipe = json.loads((session / "recipe.json").read_text())
     every = recipe["save"]["every_steps"]
     recipe["save"] |= {"every_steps": SAVED_AT, "from_step": SAVED_AT, "keep": 2}
     (session / "recipe.json").write_text(json.dumps(recipe))
-    code = train_step.OURS.replace(
+    code = OURS.replace(
         "real = batch",
         f"import fsd.train.loop\nfsd.train.loop._save_due = lambda step, _: step == {SAVED_AT}\nreal = batch",
     )
-    times, _ = train_step.measure(code, work, [str(session)], sys.executable)  # two steps are left out
+    times, _ = measure(code, work, [str(session), "unet"], sys.executable)  # two steps are left out
     usual = statistics.median(times[: SAVED_AT - 3])
     stall = times[SAVED_AT - 3] - usual
     lost = sum(times[SAVED_AT - 3 :]) - usual * len(times[SAVED_AT - 3 :])

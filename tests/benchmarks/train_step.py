@@ -11,7 +11,7 @@ bare: forward, backward and fused AdamW on cached tensors and nothing else. floo
 during the backward pass. fsd, fsd-8bit: the UNet stage. fsd-joint: stage 1 with text_encoder.unet="joint".
 diffusers, diffusers-joint: UNet alone, and with --train_text_encoder. kohya: UNet alone, without gradient clipping.
 
-All of it at full size, which takes 20 GB of memory, 16 GB of disk and about an hour of two quiet cores; PYTHON is an
+All of it at full size, which takes 20 GB of memory, 30 GB of disk and about an hour of two quiet cores; PYTHON is an
 interpreter that has what the script needs (torchvision), D and K are the scripts:
 
     python tests/benchmarks/train_step.py --diffusers-script D --diffusers-python PYTHON --kohya-script K --kohya-python PYTHON
@@ -95,7 +95,7 @@ def make_session(work: Path, model: Path, row: str, steps: int) -> Path:
     session = open_session(work, row, create=True)
     add_photos(session, str(ROOT / "fsd/data/demo_photos"))
     stage, settings = FSD[row]
-    chosen = {"text_encoder.steps": 0, "unet.steps": 0, "samples.at_end": False, "optimizer": "adamw"}
+    chosen = {"text_encoder.steps": 0, "unet.steps": 0, "samples.at_end": False, "save.keep": 2, "optimizer": "adamw"}
     recipe = Recipe(family="tiny", base_model=str(model), class_word="box", resolution_px=PX, precision="fp32")
     session.save_recipe(recipe.changed(**chosen | settings | {f"{stage}.steps": steps}))
     return session.folder
