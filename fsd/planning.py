@@ -22,6 +22,7 @@ _FP16_NOTE = (
     "note: this model was made in bf16, which the GPU cannot compute in; in fp16 a number may grow beyond 65504, which ends "
     "training (what was saved stays)"
 )
+_MOST_PARTS = 256
 _OPTIMIZERS = {"adamw": "AdamW", "adamw8bit": "8-bit AdamW"}
 
 
@@ -129,10 +130,9 @@ def _ways(recipe: Recipe) -> Iterator[Recipe]:
 
 def _parted(recipe: Recipe) -> Iterator[Recipe]:
     """The recipe with a step's photos in two parts, then four, and so on: what is learned is the same."""
-    while recipe.batch_size % 2 == 0:
-        recipe = recipe.changed(
-            batch_size=recipe.batch_size // 2, gradient_accumulation=2 * recipe.gradient_accumulation
-        )
+    while recipe.batch_size % 2 == 0 and recipe.gradient_accumulation <= _MOST_PARTS // 2:
+        parts = 2 * recipe.gradient_accumulation
+        recipe = recipe.changed(batch_size=recipe.batch_size // 2, gradient_accumulation=parts)
         yield recipe
 
 

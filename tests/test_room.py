@@ -14,7 +14,7 @@ from fsd.data.archive import export_session
 from fsd.data.photos import add_photos
 from fsd.data.session import Session
 from fsd.errors import MachineError
-from fsd.generate import class_images, sample
+from fsd.generate import class_images, models, sample
 from fsd.generate.request import PictureRequest
 from fsd.runtime import files, space
 from fsd.runtime.space import Need
@@ -96,7 +96,7 @@ def test_a_full_disk_stops_it_before_anything_is_made(
     session.save_recipe(session.recipe().changed(prior__images=4))
     if what == "the CKPT":
         trained(session)
-    monkeypatch.setattr(class_images, "open_base", lambda *_: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(models, "open_base", lambda *_: pytest.fail("the model was loaded"))
     monkeypatch.setattr(sample, "open_model", lambda *_: pytest.fail("the model was loaded"))
     fill(monkeypatch)
     before = contents(session.folder)

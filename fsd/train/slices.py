@@ -1,7 +1,7 @@
 """bitsandbytes' 8-bit optimizers on a CPU, a slice of a weight at a time.
 
-There its kernels unpack a weight's whole state, and keep several copies of it: of a full-size SD 1.5 UNet's largest weight
-0.8 GB. Blocks of 256 numbers know nothing of each other, so slices of whole blocks give the same bits.
+There its kernels unpack a weight's whole state, and keep several copies of it: with a full-size SD 1.5 UNet the peak is 0.3 GB
+higher. Blocks of 256 numbers know nothing of each other, so slices of whole blocks give the same bits.
 """
 
 from __future__ import annotations
