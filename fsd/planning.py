@@ -11,6 +11,7 @@ from fsd.families import get_family
 from fsd.families.rules import METHODS, default_method
 from fsd.needs import family_of, need_base_model
 from fsd.recipe import Recipe
+from fsd.recipe_faults import value_faults
 from fsd.runtime import machine, report
 from fsd.runtime.process import run_stage
 from fsd.runtime.report import Result, human_bytes
@@ -22,7 +23,6 @@ _FP16_NOTE = (
     "note: this model was made in bf16, which the GPU cannot compute in; in fp16 a number may grow beyond 65504, which ends "
     "training (what was saved stays)"
 )
-_MOST_PARTS = 256
 _OPTIMIZERS = {"adamw": "AdamW", "adamw8bit": "8-bit AdamW"}
 
 
@@ -130,9 +130,11 @@ def _ways(recipe: Recipe) -> Iterator[Recipe]:
 
 def _parted(recipe: Recipe) -> Iterator[Recipe]:
     """The recipe with a step's photos in two parts, then four, and so on: what is learned is the same."""
-    while recipe.batch_size % 2 == 0 and recipe.gradient_accumulation <= _MOST_PARTS // 2:
+    while recipe.batch_size % 2 == 0:
         parts = 2 * recipe.gradient_accumulation
         recipe = recipe.changed(batch_size=recipe.batch_size // 2, gradient_accumulation=parts)
+        if value_faults(recipe):  # more parts than there may be
+            return
         yield recipe
 
 

@@ -74,3 +74,5 @@ def test_a_way_in_parts_asks_for_as_many_photos() -> None:
     ways = list(planning._ways(Recipe(precision="bf16", batch_size=12, gradient_accumulation=2)))
     assert {way.batch_size * way.gradient_accumulation for way in ways} == {24}
     assert {way.batch_size for way in ways} == {12, 6, 3}
+    many = planning._ways(Recipe(precision="bf16", batch_size=256, gradient_accumulation=128))
+    assert max(way.gradient_accumulation for way in many) == 256
