@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from fsd import pipeline
+from fsd import pictures, pipeline
 from fsd.data.captions import prompt_table, prompt_table_text, write_captions
 from fsd.data.names import file_words, identifier_in
 from fsd.data.prompt import MAX_CAPTION_BYTES, prompt_of, read_caption
@@ -220,3 +220,12 @@ def test_no_photos_and_no_tokenizer(session: Session, tmp_path: Path, tokenizer_
     (tmp_path / "bad" / "tokenizer.json").write_text("{")
     with pytest.raises(WeightsError, match="bad"):
         prompt_table(session, tmp_path / "bad")
+
+
+def test_a_place_that_nothing_fills_is_told(session: Session) -> None:
+    with pytest.raises(RecipeError, match=r"a place \{clas\}, which nothing fills"):
+        pictures.generate(session, "photo of {identifier} {clas}")
+    with pytest.raises(RecipeError, match=r"a place \{ident\}"):
+        pipeline.caption_photos(session, mode="blip2", prefix="photo of {ident}")
+    with pytest.raises(RecipeError, match="prefix: for the mode blip2 alone"):
+        pipeline.caption_photos(session, prefix="photo of {identifier}")

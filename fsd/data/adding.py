@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
+from fsd.data.add_report import AddReport, same_as
+from fsd.data.aside import LeftBefore
 from fsd.data.concept import photos_of
 from fsd.data.copying import moved
 from fsd.data.decode import decode, open_photo
@@ -23,36 +23,6 @@ MAX_NAME_BYTES = 200
 _SUFFIXES = {"MPO": ".jpg", "JPEG": ".jpg", "TIFF": ".tif", "HEIF": ".heic", "DIB": ".bmp"}
 
 
-@dataclass(frozen=True)
-class AddReport:
-    """What `add_photos` did, by file name. near_duplicates: pairs that look the same. captions: photos that got one.
-
-    concepts: how many of the added photos are in the folder of each concept.
-    """
-
-    added: list[str] = field(default_factory=list)
-    skipped: list[tuple[str, str]] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    near_duplicates: list[tuple[str, str]] = field(default_factory=list)
-    captions: list[str] = field(default_factory=list)
-    held_out: list[str] = field(default_factory=list)
-    concepts: dict[str, int] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """The report as plain JSON values."""
-        return asdict(self)
-
-    def text(self) -> str:
-        """The report as lines for a person."""
-        lines = [f"{len(self.added)} photos added, {len(self.captions)} captions"]
-        lines += [f"{count} of them in {name}" for name, count in self.concepts.items()]
-        lines += [f"held out for the score: {', '.join(self.held_out)}"] if self.held_out else []
-        known = [name for name, reason in self.skipped if reason == _same_as(name)]
-        lines[0] += f"; {len(known)} photos were there already" if known else ""
-        lines += [f"skipped {name}: {reason}" for name, reason in self.skipped if name not in known]
-        return "\n".join([*lines, *(f"note: {warning}" for warning in self.warnings)])
-
-
 class Adding:
     """One `add_photos` under way: what is there already, and what was taken into the stage folder.
 
@@ -66,6 +36,7 @@ class Adding:
         self.there = photos_of(session.instance_images) + photos_of(session.held_out_images)
         self.places = {path.name: path for path in self.there}
         self.taken = {path.stem.casefold() for path in (*self.there, *session.captions.glob("*.txt"))}
+        self.left = LeftBefore(session, self.taken)
         self.by_size: dict[int, list[Path]] = {}
         for path in self.there:
             self.by_size.setdefault(path.stat().st_size, []).append(path)
@@ -100,7 +71,9 @@ class Adding:
         folder = self.concept or entry.concept
         if same := self._same_bytes(content):
             self._caption(same, caption)
-            raise SessionError(_same_as(same) + self._elsewhere(same, folder))
+            raise SessionError(same_as(same) + self._elsewhere(same, folder))
+        if told := self.left.told(content):
+            raise SessionError(told)
         photo, kind, _ = decode(content, entry.name)
         name = self._free_name(entry.name, kind)
         path = self.stage / name
@@ -183,10 +156,6 @@ class Adding:
         moved(moves)
         self.report.captions.extend(self.texts)
         self.report.held_out.extend(held_out)
-
-
-def _same_as(name: str) -> str:
-    return f"the same bytes are there already, as {name}"
 
 
 def _fault(entry: Entry) -> str:

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from fsd.data.caption_history import change_captions
 from fsd.data.concept import photos_of
 from fsd.data.folder import Session
 from fsd.data.lock import writing
 from fsd.data.names import file_words
-from fsd.data.prompt import caption_file, caption_path, prompt_of, read_caption
-from fsd.errors import SessionError, WeightsError
+from fsd.data.prompt import caption_file, prompt_of, read_caption
+from fsd.data.tokens import count_tokens, open_tokenizer
+from fsd.errors import SessionError
 from fsd.families import FAMILIES
+from fsd.recipe import Recipe
 from fsd.runtime.files import write_json, write_text
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 MODES = ("keep", "template", "file name")
 
@@ -44,8 +50,8 @@ def write_captions(session: Session, mode: str = "template", template: str = "")
     the file name gave before are written anew.
     """
     if mode not in MODES:
-        raise SessionError(f"the caption mode {mode!r} is unknown", f"choose one of: {', '.join(MODES)}")
-    written, kept = [], []
+        raise SessionError(f"the caption mode {mode!r} is unknown", f"choose one of: {', '.join((*MODES, 'blip2'))}")
+    changes, kept = [], []
     with writing(session):
         recipe = session.recipe()
         if template:
@@ -63,8 +69,8 @@ def write_captions(session: Session, mode: str = "template", template: str = "")
             if there and (mode == "keep" or says not in made):
                 kept.append(path.name)
             elif mode != "keep" and says != " ".join(text.split()):
-                write_text(caption_path(session, path.name), text + "\n")
-                written.append(path.name)
+                changes.append((path, text))
+        written = change_captions(session, changes, mode)
     return CaptionReport(written, kept, "their file names" if rest == "file name" else f"the template {now!r}")
 
 
@@ -90,7 +96,7 @@ class PromptRow:
         return asdict(self) | {"notes": list(self.notes)}
 
 
-def prompt_table(session: Session, tokenizer_folder: Path) -> list[PromptRow]:
+def prompt_table(session: Session, tokenizer_folder: Path | None) -> list[PromptRow]:
     """A row for every instance image, sorted by name; the table is also kept in logs/prompts.txt.
 
     SessionError if there is no photo or a caption is no text.
@@ -98,20 +104,22 @@ def prompt_table(session: Session, tokenizer_folder: Path) -> list[PromptRow]:
     paths = photos_of(session.instance_images)
     if not paths:
         raise SessionError(f"session {session.name!r} has no photos", "add photos first")
-    tokenizer, recipe = _tokenizer(tokenizer_folder), session.recipe()
-    most = FAMILIES[recipe.family].text_tokens
-    rows = []
-    for path in paths:
-        prompt = prompt_of(session, path, recipe)
-        name = prompt.concept.identifier if prompt.concept else recipe.identifier
-        tokens, lost = _count(tokenizer, prompt.text, most)
-        missing = name.lower() not in prompt.text.lower()
-        notes = prompt.notes + ((f"the identifier {name!r} is not in this prompt",) if missing else ())
-        folder = path.parent.name if prompt.concept else ""
-        rows.append(PromptRow(path.name, prompt.text, tokens, tokens > most, lost, prompt.source, notes, folder))
+    tokenizer, recipe = open_tokenizer(tokenizer_folder) if tokenizer_folder else None, session.recipe()
+    rows = [prompt_row(session, path, recipe, tokenizer) for path in paths]
     with writing(session):
         write_text(session.logs / "prompts.txt", prompt_table_text(rows) + "\n")
     return rows
+
+
+def prompt_row(session: Session, path: Path, recipe: Recipe, tokenizer: Tokenizer | None) -> PromptRow:
+    """The row of one photo; without a tokenizer of 0 tokens. SessionError if its caption is no text."""
+    prompt, most = prompt_of(session, path, recipe), FAMILIES[recipe.family].text_tokens
+    name = prompt.concept.identifier if prompt.concept else recipe.identifier
+    tokens, lost = count_tokens(tokenizer, prompt.text, most) if tokenizer else (0, "")
+    missing = name.lower() not in prompt.text.lower()
+    notes = prompt.notes + ((f"the identifier {name!r} is not in this prompt",) if missing else ())
+    folder = path.parent.name if prompt.concept else ""
+    return PromptRow(path.name, prompt.text, tokens, tokens > most, lost, prompt.source, notes, folder)
 
 
 def prompt_table_text(rows: list[PromptRow]) -> str:
@@ -128,37 +136,3 @@ def prompt_table_text(rows: list[PromptRow]) -> str:
         told = [f"too long: {row.lost!r} is not read; shorten the caption"] if row.over else []
         lines += [f"{'':<{width}}       !  {note}" for note in (*told, *row.notes)]
     return "\n".join(lines)
-
-
-def _count(tokenizer: Any, prompt: str, most: int) -> tuple[int, str]:
-    """(tokens with start and end, the words from the first one on that is not read whole)."""
-    encoding = tokenizer.encode(prompt)
-    marks = zip(encoding.offsets, encoding.special_tokens_mask, strict=True)
-    content = [offset for offset, special in marks if not special]
-    room = most - (len(encoding.ids) - len(content))
-    if len(content) <= room:
-        return len(encoding.ids), ""
-    first = content[room][0]
-    return len(encoding.ids), prompt[prompt.rfind(" ", 0, first + 1) + 1 :] if prompt[first] != " " else prompt[
-        first + 1 :
-    ]
-
-
-def _tokenizer(folder: Path) -> Any:
-    """The `tokenizers.Tokenizer` of a tokenizer folder, never cutting or padding."""
-    try:
-        if (folder / "tokenizer.json").is_file():
-            from tokenizers import Tokenizer
-
-            found = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        else:
-            from transformers import CLIPTokenizer
-
-            found = CLIPTokenizer.from_pretrained(folder).backend_tokenizer
-    except Exception as error:  # tokenizers raises plain Exception
-        raise WeightsError(
-            f"{folder} holds no tokenizer that can be read: {error}", "choose the base model again"
-        ) from None
-    found.no_truncation()
-    found.no_padding()
-    return found

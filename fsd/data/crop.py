@@ -13,6 +13,7 @@ from fsd.data.decode import read_photo
 from fsd.data.faces import find_faces
 from fsd.data.folder import Session
 from fsd.data.framing import around_faces
+from fsd.data.history import Entry, append, new_step
 from fsd.data.lock import need_folder, writing
 from fsd.data.saliency import best_window, entropy_map, has_subject, saliency_map
 from fsd.errors import SessionError
@@ -65,10 +66,9 @@ def best_crop(photo: Pil.Image, resolution_px: int) -> Crop:
 
 
 def set_box(session: Session, name: str, left: int, top: int, side: int) -> Crop:
-    """Fix the square of a photo by hand, in pixels of the upright photo; SessionError if it is no box."""
+    """Fix the square of a photo by hand, in pixels of the upright photo; SessionError if it is no box. It can be undone."""
     need_folder(session.folder)
-    photos = _photos(session)
-    path = next((path for path in photos if path.name == name), None)
+    path = next((path for path in _paths(session) if path.name == name), None)
     if path is None:
         raise SessionError(
             f"there is no photo {name!r} in session {session.name!r}", "see the names on the contact sheet"
@@ -77,9 +77,48 @@ def set_box(session: Session, name: str, left: int, top: int, side: int) -> Crop
     if fault := _box_fault((left, top, side), size):
         hint = f"left, top and side are whole pixels inside {size[0]} x {size[1]}, side at least {MIN_SIDE_PX}"
         raise SessionError(f"the box ({left}, {top}, {side}) of {name} {fault}", hint)
-    crop = Crop((left, top, side), "hand", size, photos[path])
+    crop = Crop((left, top, side), "hand", size, sha256(path))
     with writing(session):
-        _store(session, _valid(session, photos) | {name: crop})
+        append(session, [crop_entry(session, name, crop, "hand", new_step())])
+        put_crop(session, name, crop)
+    return crop
+
+
+def crop_entry(session: Session, name: str, after: Crop | None, by: str, step: str, of: str = "") -> Entry:
+    """The line of the journal for a photo's square that is about to be another one."""
+    before = read_crops(session).get(name)
+    return Entry(step, "crop", name, before and vars(before), after and vars(after), by, of=of)
+
+
+def reversing(session: Session, done: Entry, by: str, step: str) -> Entry:
+    """What makes a square again what it was before an entry."""
+    return crop_entry(session, done.photo, crop_from(done.before) if done.before else None, by, step, done.step)
+
+
+def make(session: Session, entry: Entry, undone: Entry) -> None:
+    """Do what an entry of `reversing` says."""
+    put_crop(session, entry.photo, crop_from(entry.after) if entry.after else None)
+
+
+def put_crop(session: Session, name: str, crop: Crop | None) -> None:
+    """Store the square of a photo, or forget it."""
+    with writing(session):
+        known = read_crops(session) | ({name: crop} if crop else {})
+        _store(session, known if crop else {other: one for other, one in known.items() if other != name})
+
+
+def crop_of(session: Session, path: Path) -> Crop | None:
+    """The square that is stored of a photo as it is now; None when there is none."""
+    crop = read_crops(session).get(path.name)
+    return crop if crop and crop.sha256 == sha256(path) else None
+
+
+def find_crop(session: Session, path: Path) -> Crop:
+    """The square of one photo, found and stored where it is missing."""
+    if crop := crop_of(session, path):
+        return crop
+    crop = _found(path, session.recipe().resolution_px, sha256(path))
+    put_crop(session, path.name, crop)
     return crop
 
 
@@ -90,22 +129,27 @@ def read_crops(session: Session) -> dict[str, Crop]:
         return {}
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        crops = {name: _crop(item) for name, item in record.items()}
+        crops = {name: crop_from(item) for name, item in record.items()}
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise SessionError(f"{path} is damaged: {error}", "delete it; the squares are found again") from None
     return crops
 
 
-def _crop(item: dict[str, Any]) -> Crop:
+def crop_from(item: dict[str, Any]) -> Crop:
+    """A square as it is stored; ValueError, TypeError or KeyError when it is none."""
     (left, top, side), (width, height) = item["box"], item["size"]
     if fault := _box_fault((left, top, side), (width, height)):
         raise ValueError(f"the box {item['box']} {fault}")
     return Crop((left, top, side), str(item["by"]), (width, height), str(item.get("sha256")))
 
 
+def _paths(session: Session) -> list[Path]:
+    return photos_of(session.instance_images) + photos_of(session.held_out_images)
+
+
 def _photos(session: Session) -> dict[Path, str]:
     """The SHA-256 of every photo, held-out ones too."""
-    return {path: sha256(path) for path in photos_of(session.instance_images) + photos_of(session.held_out_images)}
+    return {path: sha256(path) for path in _paths(session)}
 
 
 def _valid(session: Session, photos: dict[Path, str]) -> dict[str, Crop]:

@@ -53,6 +53,8 @@ class Session:
     logs = _Inside("logs")
     loras = _Inside("loras")
     masks = _Inside("masks")
+    photos_aside = _Inside("photos_aside")
+    originals = _Inside("originals")
 
     @property
     def name(self) -> str:

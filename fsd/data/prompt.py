@@ -53,10 +53,15 @@ def caption_path(session: Session, photo: str) -> Path:
 
 
 def caption_file(session: Session, photo: Path) -> Path | None:
-    """The caption file of a photo, also one that somebody put beside the instance images; None when there is none."""
+    """The caption file of a photo that counts, also one that somebody put beside the instance images; None without one."""
+    return next(iter(caption_files(session, photo)), None)
+
+
+def caption_files(session: Session, photo: Path) -> list[Path]:
+    """Every caption file of a photo, the one that counts first."""
     written = caption_path(session, photo.name)
     beside = session.instance_images / (photo.parent.name if concept_of(session, photo) else "") / written.name
-    return next((path for path in (written, beside) if path.is_file()), None)
+    return [path for path in (written, beside) if path.is_file()]
 
 
 def need_no_strays(session: Session) -> None:

@@ -11,8 +11,9 @@ from pathlib import Path
 from fsd.data.session import Session, list_sessions
 from fsd.errors import FsdError
 from fsd.families import FAMILIES
+from fsd.recipe import STAGES
 from fsd.runtime.files import is_temporary
-from fsd.weights.checkpoint import STAGES, list_checkpoints
+from fsd.weights.checkpoint import list_checkpoints
 
 _MODEL_FILES = (".safetensors", ".ckpt")
 _CONTROL_FILES = (".safetensors", ".pth", ".ckpt", ".bin")

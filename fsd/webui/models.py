@@ -13,12 +13,13 @@ from fsd.errors import FsdError, RecipeError, SessionError, meant
 from fsd.families import FAMILIES, family_from, get_family
 from fsd.families.family import ModelFamily
 from fsd.families.rules import need_web_ui
+from fsd.recipe import STAGES
 from fsd.runtime import report
 from fsd.webui.desk import put
 from fsd.webui.single_file import family_file, opens
 from fsd.weights.base_folder import base_fingerprint
 from fsd.weights.base_model import REPOSITORY, find_base_model
-from fsd.weights.checkpoint import STAGES, list_checkpoints
+from fsd.weights.checkpoint import list_checkpoints
 from fsd.weights.detect import detect, require_model
 
 SaveCkpt = Callable[[Session, str], Path]

@@ -77,7 +77,8 @@ def build_app(engine: Engine, scratch: Path, model: str = "") -> Any:
     from fastapi import FastAPI
 
     from fsd.webui.api.router import api_router
-    from fsd.webui.studio.look import FAVICON, HEAD, STYLE, theme
+    from fsd.webui.captions.script import SCRIPT
+    from fsd.webui.studio.look import CAPTIONS_STYLE, FAVICON, HEAD, STYLE, theme
     from fsd.webui.studio.page import build_page
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
@@ -88,7 +89,8 @@ def build_app(engine: Engine, scratch: Path, model: str = "") -> Any:
     favicon = scratch / "favicon.svg"
     favicon.write_text(FAVICON, encoding="utf-8")
     gr.mount_gradio_app(
-        app, build_page(engine, scratch / "thumbnails", model), path="/", theme=theme(), css=STYLE, head=HEAD, footer_links=[],
+        app, build_page(engine, scratch / "thumbnails", model), path="/", theme=theme(), css=STYLE + CAPTIONS_STYLE,
+        head=f"{HEAD}<script>{SCRIPT}</script>", footer_links=[],
         favicon_path=str(favicon), allowed_paths=[str(engine.outputs), str(scratch)], max_file_size=f"{_UPLOAD_MB}mb",
         show_error=True, ssr_mode=False, run_history=False, mcp_server=False, pwa=False, enable_monitoring=False,
     )  # fmt: skip

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from fsd.webui.captions.look import STYLE as SHARED
+
 TITLE = "fsd studio"
 FAVICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="7" fill="#4f46e5"/>'
@@ -18,7 +20,7 @@ POLICY = (
 HEAD = """<style>
 @media (max-width: 760px) {
   .gradio-container .app { padding: 4px 12px 24px !important; }
-  .tab-container button { padding: 0 11px !important; }
+  .tab-container button { padding: 0 7px !important; font-size: 13.5px !important; }
 }
 </style>"""
 """Needed before the page's scripts run: they measure once which tabs fit, and put the others into a menu."""
@@ -111,6 +113,26 @@ footer { display: none !important; }
   #training-head { flex-direction: column; } #training-head > * { width: 100%; }
 }
 """
+
+CAPTIONS_STYLE = (
+    SHARED
+    + """
+#captions { gap: 12px; }
+#captions .row { align-items: center; }
+#captions button { white-space: nowrap; }
+#all-captions .row > button, #captions-head > button, #crop-box .row > button { min-height: 40px; }
+#captions .fsd-grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(264px, 1fr)); gap: 14px; }
+#captions .fsd-card { border: 1px solid var(--border-color-primary); border-radius: 12px; padding: 10px; gap: 8px;
+  background: var(--block-background-fill); min-width: 0 !important; }
+#captions .fsd-card:focus-within { border-color: var(--fsd-accent); }
+#captions .fsd-doing { gap: 6px; margin-top: auto; flex-wrap: nowrap; }
+#captions .fsd-doing button { flex: 0 0 auto; font-weight: 400; white-space: nowrap; }
+#captions .fsd-panel { border: 1px solid var(--fsd-accent); border-radius: 12px; padding: 12px; }
+#captions .fsd-said { color: var(--body-text-color-subdued); font-size: 14px; min-height: 20px; }
+#captions .fsd-wall { display: grid; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); gap: 8px; }
+#pages { justify-content: center; align-items: center; } #where { flex: 0 0 auto !important; width: auto !important; }
+"""
+)
 
 
 def theme() -> Any:

@@ -1,4 +1,4 @@
-"""The studio's page: four tabs and what passes between them."""
+"""The studio's page: five tabs and what passes between them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import gradio as gr
 from fsd.webui.choices import path_of
 from fsd.webui.engine import Engine
 from fsd.webui.lock.paths import LOGOUT
+from fsd.webui.studio.captions import CaptionsTab
 from fsd.webui.studio.compare import CompareTab
 from fsd.webui.studio.create import CreateTab
 from fsd.webui.studio.fields import quietly
@@ -42,6 +43,8 @@ def build_page(engine: Engine, thumbnails: Path, first: str = "") -> gr.Blocks:
                 gallery = GalleryTab(engine.outputs, thumbnails)
             with gr.Tab("Compare", id="compare") as compare_tab:
                 compare = CompareTab(engine)
+            with gr.Tab("Captions", id="captions-tab") as captions_tab:
+                captions = CaptionsTab(engine.root)
             with gr.Tab("Training", id="training") as training_tab:
                 training = TrainingTab(engine.root)
         form, model = create.fields.inputs(), create.fields.model
@@ -52,6 +55,7 @@ def build_page(engine: Engine, thumbnails: Path, first: str = "") -> gr.Blocks:
         compare_tab.select(
             careful(compare.refresh), compare.session, [compare.session, compare.none, compare.box], **hidden
         )
+        captions_tab.select(careful(captions.refresh), captions.asked(), captions.shown(), **hidden)
         training_tab.select(careful(training.refresh), training.session, training.shown(), **hidden)
         back = {"fn": lambda: gr.update(selected="create"), "inputs": None, "outputs": tabs, **hidden}
         gallery.use.click(careful(filling.from_settings), gallery.infotext, form, **hidden).then(**back)

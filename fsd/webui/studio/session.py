@@ -7,7 +7,8 @@ from pathlib import Path
 
 from fsd.data.session import Session, list_sessions
 from fsd.errors import FsdError
-from fsd.weights.checkpoint import STAGES, list_checkpoints
+from fsd.recipe import STAGES
+from fsd.weights.checkpoint import list_checkpoints
 
 
 def session_names(root: Path) -> list[str]:
