@@ -38,6 +38,9 @@ TEST = [
         "scikit-image>=0.25",
         "scikit-learn>=1.6",
         "playwright>=1.50",
+        "ipywidgets==7.7.1",  # what Colab has
+        "jupyterlab-widgets<2",  # Voila's half of it
+        "voila>=0.5",
     ),
 ]
 

@@ -16,6 +16,7 @@ from fsd.families import FAMILIES, get_family
 from fsd.families.rules import default_method
 from fsd.job_orders import SAVE, STAGES, JobFile, flat, methods_of, recipe_with, usual_stages
 from fsd.needs import counting_up, family_of
+from fsd.recipe import STAGES as TRAINED
 from fsd.recipe import STAGES_OF, Recipe
 from fsd.runtime import colab, drive
 from fsd.settings import drawing_faults, type_faults
@@ -129,7 +130,7 @@ def _training_faults(job: JobFile, there: Session) -> list[str]:
         first = int(flat(job.settings).get("text_encoder.steps", own.text_encoder.steps))
     except (FsdError, TypeError, ValueError):
         return []  # told elsewhere
-    begun = [stage for stage in checkpoint.STAGES if checkpoint.list_checkpoints(there.checkpoints, stage)]
+    begun = [stage for stage in TRAINED if checkpoint.list_checkpoints(there.checkpoints, stage)]
     first_is_done = checkpoint.is_done(there.checkpoints, "text_encoder") or "text_encoder" in job.stages
     if "unet" in job.stages and first and not first_is_done:
         found.append('the stage unet needs the stage text_encoder before it: name it, or set "text_encoder.steps": 0')

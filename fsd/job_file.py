@@ -47,7 +47,7 @@ def run(recipe: str) -> Result:
     settled = recipe_with(job, before).checked()
     if settled != before:
         session.save_recipe(settled)
-    captions = pipeline.caption_photos(session, job.captions.mode, job.captions.template)
+    captions = pipeline.caption_photos(session, **vars(job.captions))
     record = Done(session, job)
     done = record.find()
     if done:

@@ -18,8 +18,11 @@ SAVE = {"full": "save_ckpt", "lora": "save_lora"}
 class CaptionOrder:
     """As for the verb caption-photos."""
 
-    mode: Literal["keep", "template", "file name"] = "keep"
+    mode: Literal["keep", "template", "file name", "blip2"] = "keep"
     template: str = ""
+    captioner: str = ""
+    prefix: str = ""
+    replace: str = ""
 
 
 @dataclass(frozen=True)

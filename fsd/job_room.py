@@ -10,9 +10,8 @@ from fsd.families import get_family
 from fsd.job_orders import JobFile, recipe_with
 from fsd.needs import family_found, family_of, recipe_for
 from fsd.presets import with_preset
-from fsd.recipe import Recipe
+from fsd.recipe import STAGES, Recipe
 from fsd.runtime.space import Need, need_room, pictures_need
-from fsd.weights import checkpoint
 from fsd.weights.base_model import find_base_model
 from fsd.weights.model import base_parts
 from fsd.weights.sizes import ckpt_needs, lora_needs
@@ -53,7 +52,7 @@ def _needs(job: JobFile, session: Session, recipe: Recipe, base: Path) -> list[N
 
     there, count = _there(session), _count(job, session)
     needs = [Need("photos", session.folder, photo_bytes(job.photos, there))] if job.photos else []
-    stages = [one for one in checkpoint.STAGES if one in job.stages and getattr(recipe, one).steps]
+    stages = [one for one in STAGES if one in job.stages and getattr(recipe, one).steps]
     needs += [class_images_need(session, recipe)] if stages else []
     for stage in stages:
         needs += stage_needs(session, recipe, stage, base, photos=count)

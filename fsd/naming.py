@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 from fsd.data import session as sessions
 from fsd.data.captions import prompt_table
 from fsd.data.concept import recipes_of
 from fsd.data.session import Session
-from fsd.errors import SessionError
+from fsd.errors import RecipeError, SessionError, meant
 from fsd.needs import base_folder
 from fsd.recipe import Recipe
+
+_PLACES = ("identifier", "class")
 
 
 def missing_words(session: Session) -> str:
@@ -19,6 +23,15 @@ def missing_words(session: Session) -> str:
     kinds = "class word" if recipe.identifier != type(recipe).identifier else "identifier and no class word"
     give = "the cell 'Add photos', or fsd add-photos NAME --identifier mafka4 --class-word dog"
     return f"note: no {kinds} yet, so prompts say {recipe.prompt()!r}; give them with {give}"
+
+
+def need_known_places(what: str, text: str) -> None:
+    """RecipeError where a text has a place such as {clas}, which nearly is one that is filled in."""
+    for name in re.findall(r"\{(\w+)\}", text):
+        if name not in _PLACES and (close := meant(name, _PLACES)):
+            raise RecipeError(
+                f"{what} has a place {{{name}}}, which nothing fills", f"{close}places: {{identifier}}, {{class}}"
+            )
 
 
 def name_subject(session: Session, identifier: str, class_word: str, fork: bool = False) -> bool:

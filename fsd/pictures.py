@@ -8,6 +8,7 @@ from pathlib import Path
 from fsd.data.session import Session
 from fsd.errors import RecipeError
 from fsd.families import get_family
+from fsd.naming import need_known_places
 from fsd.needs import base_folder, counting_up, need_training
 from fsd.runtime import report
 from fsd.runtime.handover import held
@@ -39,6 +40,8 @@ def generate(
     """
     if faults := drawing_faults(steps, guidance, (seed,)):
         raise RecipeError("these pictures cannot be made: " + "; ".join(faults), "change the settings")
+    for prompt in prompts:
+        need_known_places("the prompt", prompt)
     base_folder(session)  # fetched here where it is missing: the child has no tokens
     recipe = session.recipe()
     family = get_family(recipe.family)

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from fsd.data import session as sessions
 from fsd.data.session import Session
 from fsd.errors import RecipeError, SessionError
 from fsd.families import FAMILIES, get_family
 from fsd.families.rules import resolution_warning
-from fsd.naming import missing_words, name_after_concepts, name_subject
+from fsd.naming import missing_words, name_after_concepts, name_subject, need_known_places
 from fsd.needs import base_folder, family_found, family_of, need_photos, opened, recipe_for, wheelhouse_root
 from fsd.presets import PRESETS, with_preset
 from fsd.runtime import colab, drive, machine, report, wheels
@@ -142,17 +143,49 @@ def add_photos(
     return Result(text, picture=sheet, contact_sheet=str(sheet), **added.to_json())
 
 
-def caption_photos(session: Session, mode: str = "keep", template: str = "") -> Result:
+def caption_photos(
+    session: Session,
+    mode: str = "keep",
+    template: str = "",
+    captioner: str = "",
+    prefix: str = "",
+    replace: str = "",
+    again: bool = False,
+    quantize: str = "auto",
+    generation: str = "",
+) -> Result:
     """Settle the captions and show, for every photo, the exact prompt it will be trained with.
 
     mode: "template" and "file name" write a .txt for every photo, from the template or from the photo's name; a .txt
     that you edited stays. "keep" writes none. Photos without a .txt follow what was chosen last, at first the template.
+    "blip2" has a model look at each photo without a .txt and write what it sees; run again, it goes on.
     template: such as "photo of {identifier} {class}".
+    captioner: for blip2: blip2 (the default), blip2-flan-t5, blip, OWNER/NAME on the hub, or a folder.
+    prefix: stands before what it writes, such as "photo of {identifier} {class},".
+    replace: words of its and what stands for them, or nothing: "a man=mafka4 man, arafed=".
+    again: also photos that have a caption; what they had stays in the history.
+    quantize: none, int8 or nf4 (default: the first that fits this machine's memory).
+    generation: how it writes, as transformers' GenerationConfig says: "num_beams=5 max_new_tokens=40 min_new_tokens=5
+    do_sample=true temperature=0.7 top_p=0.9", or the file of one; kept in the session and used again.
     """
+    from fsd.captioners import captions_by_model
     from fsd.data.captions import prompt_table, prompt_table_text, write_captions
+    from fsd.data.wording import Wording, read_replacements
 
     need_photos(session)
-    done = write_captions(session, mode, template)
-    rows = prompt_table(session, base_folder(session) / "tokenizer")
-    text = f"{done.text()}\n{prompt_table_text(rows)}"
-    return Result(text, prompts=[row.to_json() for row in rows], written=done.written, kept=done.kept)
+    given = {"captioner": captioner, "prefix": prefix, "replace": replace, "again": again, "generation": generation}
+    if mode != "blip2" and any(given.values()):
+        names = ", ".join(name for name, value in given.items() if value)
+        raise RecipeError(f"{names}: for the mode blip2 alone, and the mode is {mode!r}", "choose mode=blip2")
+    need_known_places("prefix", prefix)
+    counted = mode != "blip2" or session.recipe().base_model  # captions alone need no model to be trained
+    tokenizer = base_folder(session) / "tokenizer" if counted else None
+    more: dict[str, Any] = {}
+    if mode == "blip2":
+        wording = Wording(prefix, read_replacements(replace))
+        told, more = captions_by_model(session, captioner, wording, again, quantize, generation)
+    else:
+        done = write_captions(session, mode, template)
+        told, more = done.text(), {"written": done.written, "kept": done.kept}
+    rows = prompt_table(session, tokenizer)
+    return Result(f"{told}\n{prompt_table_text(rows)}", prompts=[row.to_json() for row in rows], **more)

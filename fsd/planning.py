@@ -6,8 +6,11 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from fsd.captioners import planned
 from fsd.data.session import Session
+from fsd.errors import RecipeError
 from fsd.families import get_family
+from fsd.families.captioners import CAPTIONERS
 from fsd.families.rules import METHODS, default_method
 from fsd.needs import family_of, need_base_model
 from fsd.recipe import Recipe
@@ -20,8 +23,8 @@ from fsd.weights.checkpoint import list_checkpoints
 _USABLE = 0.94
 """Of a GPU's memory: the rest goes to fragments between tensors."""
 _FP16_NOTE = (
-    "note: this model was made in bf16, which the GPU cannot compute in; in fp16 a number may grow beyond 65504, which ends "
-    "training (what was saved stays)"
+    "note: this model was made in bf16; on a GPU that cannot compute in it, such as a T4, in fp16, a number may grow beyond "
+    "65504, which ends training (what was saved stays)"
 )
 _OPTIMIZERS = {"adamw": "AdamW", "adamw8bit": "8-bit AdamW"}
 
@@ -37,15 +40,18 @@ def plan(
     """Show the memory of each phase of training, from the real shapes, and the fastest settings that fit this machine.
 
     Photos of a step that do not fit at once go through in parts, which learn the same.
-    base_model: a family, such as flux-dev, or what a session's base model is called.
+    base_model: a family, such as flux-dev, what a session's base model is called, or a captioner, such as blip2.
     method: full or lora (default: full where the family can).
     resolution_px: the side of the training pictures (default: the family's own).
     batch_size: photos a step.
     rank: of a LoRA.
     memory_gb: of the GPU to plan for (default: of this machine's).
     """
-    family = get_family(family_of(base_model) or base_model or "sd15")
     precision, room_bytes = _machine(memory_gb)
+    if base_model in CAPTIONERS:
+        text, figures = planned(base_model, room_bytes, "cpu" if precision == "fp32" else "cuda")
+        return Result(text, **figures)
+    family = get_family(family_of(base_model) or base_model or "sd15")
     recipe = Recipe(family=family.name, resolution_px=resolution_px or family.native_px, batch_size=batch_size)
     recipe = recipe.changed(method=method or default_method(family), precision=precision, lora__rank=rank).checked()
     found = _planned(recipe, room_bytes)
@@ -94,8 +100,7 @@ def _planned(recipe: Recipe, room_bytes: int) -> Result:
         f"of {human_bytes(room_bytes)}, training can fill {human_bytes(usable_bytes)}",
         *(f"too much: {_named(way)}: {human_bytes(peak)}" for way, peak in zip(ways[:chosen], peaks, strict=False)),
         f"fits: {_named(ways[chosen])}: {human_bytes(peaks[chosen])}" if fits
-        else f"even the leanest settings need {human_bytes(peaks[chosen])}: choose a smaller resolution, or a GPU with more "
-             "memory",
+        else f"even the leanest settings need {human_bytes(peaks[chosen])}: {_way_out(plans[chosen])}",
         *([_FP16_NOTE] if recipe.precision == "fp16" and get_family(recipe.family).backbone == "transformer" else []),
     ]  # fmt: skip
     return Result(
@@ -104,9 +109,18 @@ def _planned(recipe: Recipe, room_bytes: int) -> Result:
     )  # fmt: skip
 
 
+def _way_out(phases: list[dict[str, Any]]) -> str:
+    """What helps where nothing fits: the captions' phase does not depend on the pictures' size."""
+    largest = max(phases, key=lambda phase: phase["total_bytes"])
+    smaller = "" if largest["name"] == "encode captions" else "choose a smaller resolution, or "
+    return f"{smaller}take a GPU with more memory for the phase {largest['name']!r}"
+
+
 def _machine(memory_gb: float = 0.0) -> tuple[str, int]:
     """(the precision that training would choose, the bytes of memory) of the GPU to plan for, else of this machine."""
     found = machine.gpu_facts()
+    if memory_gb < 0:
+        raise RecipeError(f"memory_gb is {memory_gb:g}, no memory", "give the GPU's gigabytes, such as 15")
     if memory_gb:
         return ("bf16" if found and found.bf16 else "fp16"), int(memory_gb * 1e9)
     if found:

@@ -15,6 +15,7 @@ from fsd.errors import RecipeError
 from fsd.recipe_faults import value_faults
 from fsd.recipe_groups import (
     Augment,
+    CaptionerStage,
     Captions,
     LoraStage,
     Mask,
@@ -28,7 +29,9 @@ from fsd.recipe_groups import (
 from fsd.settings import FREE, build, type_faults, without_free
 
 STAGES = {"text_encoder": "text encoder", "unet": "UNet", "lora": "LoRA"}
-"""All stages, with their names for people."""
+"""The stages that make a model, with their names for people."""
+TITLES = STAGES | {"captioner": "captioner"}
+"""All that the loop trains, the captioner's own words too."""
 STAGES_OF = {"full": ("text_encoder", "unet"), "lora": ("lora",)}
 """The stages of each method, in their order."""
 
@@ -70,6 +73,7 @@ class Recipe:
     text_encoder: TextEncoderStage = field(default_factory=TextEncoderStage)
     unet: UNetStage = field(default_factory=UNetStage)
     lora: LoraStage = field(default_factory=LoraStage)
+    captioner: CaptionerStage = field(default_factory=CaptionerStage)
     prior: Prior = field(default_factory=Prior)
     schedule: Literal["linear", "constant", "cosine"] = "linear"
     warmup_steps: int = 0

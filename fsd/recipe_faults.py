@@ -43,6 +43,8 @@ _RANGES = {
     "text_encoder.steps": _STEPS, "text_encoder.learning_rate": _RATE, "unet.steps": _STEPS, "unet.learning_rate": _RATE,
     "lora.steps": _STEPS, "lora.learning_rate": _RATE, "lora.text_learning_rate": _RATE, "lora.rank": Range(1, 1024),
     "lora.alpha": Range(), "lora.dropout": _SHARE,
+    "captioner.steps": _STEPS, "captioner.learning_rate": _RATE, "captioner.batch_size": Range(1, 256),
+    "captioner.rank": Range(0, 1024),
     "batch_size": Range(1, 256), "gradient_accumulation": Range(1, 256), "warmup_steps": Range(), "weight_decay": Range(),
     "max_grad_norm": Range(), "ema_decay": _SHARE,
     "offset_noise": Range(0, 1), "multires_noise": _SHARE, "min_snr_gamma": Range(), "flow_shift": Range(0, 20),

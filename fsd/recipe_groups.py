@@ -92,6 +92,22 @@ class LoraStage:
 
 
 @dataclass(frozen=True)
+class CaptionerStage:
+    """Teaching a captioner your words: BLIP-2's Q-Former learns the captions that the session's photos have.
+
+    model: a short name such as "blip2", OWNER/NAME on the hub, or a folder. matcher: the one that scores and searches.
+    batch_size: photos a step. rank: of a LoRA on the language model beside it (0: none).
+    """
+
+    model: str = field(default="blip2", metadata=FREE)
+    matcher: str = field(default="blip2-itm", metadata=FREE)
+    steps: int = field(default=200, metadata=FREE)
+    learning_rate: float = field(default=1e-5, metadata=FREE)
+    batch_size: int = field(default=4, metadata=FREE)
+    rank: int = field(default=0, metadata=FREE)
+
+
+@dataclass(frozen=True)
 class Augment:
     """Copies of each photo beside it, made once: every other one mirrored, and each shifted by up to 8 %."""
 

@@ -14,7 +14,7 @@ from fsd.data.session import Session
 from fsd.errors import RecipeError, WeightsError
 from fsd.families import get_family
 from fsd.needs import base_folder, need_photos, need_training
-from fsd.recipe import STAGES_OF, Recipe
+from fsd.recipe import STAGES, STAGES_OF, Recipe
 from fsd.runtime import files, live, report
 from fsd.runtime.process import LOADING, run_stage
 from fsd.runtime.report import Result
@@ -23,7 +23,6 @@ from fsd.runtime.spool.local_first import working
 from fsd.runtime.spool.safe import bring, spool_of
 from fsd.runtime.spool.turn import is_stale
 from fsd.settings import one_of
-from fsd.weights import checkpoint
 from fsd.weights.model import MARK, trained_model
 from fsd.weights.set_aside import taking_turn
 from fsd.weights.sizes import ckpt_needs, lora_needs, numbers_in
@@ -32,7 +31,7 @@ from fsd.weights.sizes import ckpt_needs, lora_needs, numbers_in
 def train_stage(
     session: Session, stage: str, steps: int | None, learning_rate: float | None, fork: bool, rank: int | None = None
 ) -> Result:
-    """Train one of `checkpoint.STAGES`, from where it stopped, and say how far it came and where its pictures are.
+    """Train one of `recipe.STAGES`, from where it stopped, and say how far it came and where its pictures are.
 
     steps, learning_rate, rank (of a LoRA): kept in the recipe first, with the method that the stage belongs to; None
     leaves them. A recipe that the stage refuses is as it was before.
@@ -48,19 +47,18 @@ def train_stage(
     if recipe != before:
         session.save_recipe(recipe)
     if getattr(recipe, stage).steps == 0:
-        return Result(f"{checkpoint.STAGES[stage]}: 0 steps, nothing to train", stage=stage, steps=0)
+        return Result(f"{STAGES[stage]}: 0 steps, nothing to train", stage=stage, steps=0)
     base = base_folder(session)  # fetched here where it is missing: the children have no tokens
     if recipe.prior.images and not _class_images_are_there(session):
         _need_room(session, recipe, stage, base)  # also for what comes after the class images
         report.say(LOADING.format("class images"))
         run_stage("fsd.generate.sample", str(session.folder), "--class-images")
     take_turn(session)
-    report.say(LOADING.format(checkpoint.STAGES[stage]))
     plots = [place / "loss.png" for place in (working(session.logs), session.logs)]
     try:
         bring(spool_of(session.folder))  # what an earlier machine left here, and a Drive that died meanwhile
         with live.shown(plots):
-            figures = run_stage(f"fsd.train.{stage}", str(session.folder), *(["--fork"] if fork else []))
+            figures = _trained(session, stage, fork)
     except RecipeError:  # refused before anything was trained
         session.save_recipe(before)
         raise
@@ -69,11 +67,21 @@ def train_stage(
     plot = next(filter(os.path.exists, plots), None)  # exists: no error on a Drive that has died meanwhile
     steps = figures["steps"]
     loss = "" if figures["loss"] is None else f", loss {figures['loss']:.4f}"
-    text = f"{checkpoint.STAGES[stage]}: {steps} of {steps} steps{loss}{_time(figures.get('seconds', {}))}"
+    text = f"{STAGES[stage]}: {steps} of {steps} steps{loss}{_time(figures.get('seconds', {}))}"
     samples = session.samples / f"{stage}-{steps:06d}" / "grid.png"
     if os.path.exists(samples):
         text += f"\nsamples: {samples}"
     return Result(text, picture=plot, **figures)
+
+
+def _trained(session: Session, stage: str, fork: bool) -> dict[str, Any]:
+    """What the stage's process gives back; none is started where all its steps are done."""
+    from fsd.train.finished import already_done, is_finished
+
+    if not fork and is_finished(session, stage):
+        return already_done(stage, getattr(session.recipe(), stage).steps)
+    report.say(LOADING.format(STAGES[stage]))
+    return run_stage(f"fsd.train.{stage}", str(session.folder), *(["--fork"] if fork else []))
 
 
 def _time(seconds: dict[str, float]) -> str:

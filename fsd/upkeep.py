@@ -6,18 +6,21 @@ import json
 from typing import Any
 
 from fsd.data import session as sessions
+from fsd.data.concept import photos_of
 from fsd.data.describe import in_lines
 from fsd.data.lock import writing
 from fsd.data.session import Session
-from fsd.errors import RecipeError
+from fsd.errors import MachineError, RecipeError
 from fsd.give_back import give_back
-from fsd.needs import need_training, root_folder
-from fsd.runtime import drive, files, report
+from fsd.needs import need_photos, need_training, root_folder
+from fsd.runtime import drive, files, live, report
 from fsd.runtime.report import Result
 from fsd.runtime.spool import safe
 from fsd.settings import one_of
 from fsd.stage import take_turn
 from fsd.weights import removable
+
+_STUDIO = "fsd webui launch --ui studio"
 
 
 def change_settings(session: Session, *settings: str) -> Result:
@@ -49,6 +52,27 @@ def crop_photo(session: Session, photo: str, left: int, top: int, side: int) -> 
     set_box(session, photo, left, top, side)
     sheet = contact_sheet(session)
     return Result(f"{photo}: {side} px square at {left}, {top}", picture=sheet, contact_sheet=str(sheet))
+
+
+def edit_captions(session: Session) -> Result:
+    """Edit captions beside their photos: find and replace, tags, prefix, undo; set photos aside, turn and crop them.
+
+    In a notebook's cell; elsewhere this says where else. Every change is saved as you go on, and can be undone.
+    """
+    from fsd.data.aside import photos_aside
+    from fsd.webui.captions.opening import open_editor
+
+    if not (photos_of(session.instance_images) or photos_aside(session)):
+        need_photos(session)
+    if not live.in_notebook():
+        return Result(f"captions are edited in a notebook, or in a browser: {_STUDIO}, tab Captions")
+    try:
+        from fsd.webui.captions.notebook import show_editor
+    except ModuleNotFoundError as missing:
+        hint = f"install it where the notebook runs: pip install {missing.name}; or use {_STUDIO}, tab Captions"
+        raise MachineError(f"the package {missing.name} is not installed", hint) from None
+    show_editor(open_editor(session))
+    return Result("")
 
 
 def plot_loss(session: Session) -> Result:

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from difflib import get_close_matches
 from typing import Any
 
-from fsd import demo, job_file, models, pictures, pipeline, planning, serving, sharing, training, upkeep
+from fsd import captioning, demo, job_file, models, pictures, pipeline, planning, serving, sharing, training, upkeep
 from fsd.errors import FsdError
 
-MODULES = (pipeline, training, pictures, planning, demo, job_file, upkeep, sharing, models, serving)
+MODULES = (pipeline, captioning, training, pictures, planning, demo, job_file, upkeep, sharing, models, serving)
 """Where the verbs are, in the order in which help lists them: the line of work first."""
 
 

@@ -6,6 +6,7 @@ not shift them. Nothing of a session is touched before that lock is taken.
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import os
 import runpy
@@ -14,6 +15,8 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +44,22 @@ def run_stage_module(stage: str, folder: str, local: str, output: str) -> None:
     os.environ.update({FSD_LOCAL: local} if local else {})
     sys.argv, deliver._copy = [stage, folder], _copy_slowly
     runpy.run_module(f"fsd.train.{stage}", run_name="__main__", alter_sys=True)
+
+
+def run_to_call(where: str, call_number: int, stage: str, folder: str, output: str) -> None:
+    """The same on a plain folder, until the N-th call of a function kills it. where: package.module:Class.method."""
+    module_name, _, path = where.partition(":")
+    *parents, name = path.split(".")
+    owner: Any = reduce(getattr, parents, importlib.import_module(module_name))
+    real, calls = getattr(owner, name), count(1)
+
+    def counted(*arguments: Any, **named: Any) -> Any:
+        if next(calls) == call_number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(*arguments, **named)
+
+    setattr(owner, name, counted)
+    run_stage_module(stage, folder, "", output)
 
 
 def _copy_slowly(*given: Any, copy: Callable[..., Any] = deliver._copy) -> Any:

@@ -14,22 +14,22 @@ from threading import Event
 from typing import Any
 
 import pytest
+import runs
 from micro import make_micro_session
+from runs import copy_of
 from safetensors.torch import load_file
 from test_cli import Fsd, last_json
-from test_resume import copy_of
 
 from fsd import stage
 from fsd.data.session import Session, open_session
 from fsd.errors import Interrupted, MachineError
 from fsd.recipe import STAGES
 from fsd.runtime.files import sha256
-from fsd.train import loop, lora, prepare, text_encoder, unet
+from fsd.train import loop, prepare
 from fsd.train.batch import Batches
 from fsd.train.state import State
 from fsd.weights import checkpoint
 
-BUILD = {"text_encoder": text_encoder.build, "unet": unet.build, "lora": lora.build}
 VERB = {"text_encoder": "train-text-encoder", "unet": "train-unet", "lora": "train-lora"}
 ORDER = tuple(STAGES)
 STEPS = 6
@@ -46,11 +46,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stages run in this process, where a test can reach them, and the UNet's does not ask for the one before it."""
 
     def run_stage(module: str, folder: str, *options: str) -> dict[str, Any]:
-        from accelerate.state import AcceleratorState
-
-        AcceleratorState._reset_state(reset_partial_state=True)  # as in a process of its own
-        name = module.removeprefix("fsd.train.")
-        return prepare.run_stage([folder, *options], name, BUILD[name])
+        return runs.train(Session(Path(folder)), module.removeprefix("fsd.train."), *options)
 
     monkeypatch.setattr(stage, "run_stage", run_stage)
     monkeypatch.setattr(checkpoint, "is_done", lambda *_: True)

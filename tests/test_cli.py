@@ -19,9 +19,10 @@ from fsd.errors import Interrupted
 
 ROOT = Path(__file__).parents[1]
 VERBS = [
-    "setup", "open-session", "choose-base-model", "add-photos", "caption-photos", "train-text-encoder",
+    "setup", "open-session", "choose-base-model", "add-photos", "caption-photos", "ask-photos", "score-captions",
+    "score-pictures", "find-photos", "find-duplicates", "teach-captioner", "train-text-encoder",
     "train-unet", "save-ckpt", "train-lora", "save-lora", "generate", "score", "plan", "plan-session", "demo", "run",
-    "change-settings", "crop-photo", "plot-loss", "show-session", "list-sessions", "remove-session", "sync",
+    "change-settings", "crop-photo", "edit-captions", "plot-loss", "show-session", "list-sessions", "remove-session", "sync",
     "clean-session", "doctor", "export-session", "import-session", "publish", "families",
     "base-model", "convert", "inspect", "webui-install", "webui-launch", "controlnet-list", "controlnet-add",
 ]  # fmt: skip

@@ -13,20 +13,16 @@ import torch._dynamo
 import torch._inductor.config
 from micro import make_micro_session
 from pipelines import make_sd3
+from runs import copy_of, stopping_at, train
 from safetensors.torch import load_file
-from test_resume import BUILD as STAGES
-from test_resume import copy_of, stopping_at
 
 from fsd.data.session import Session
 from fsd.errors import Interrupted, RecipeError
 from fsd.families import FAMILIES
 from fsd.recipe import Recipe
-from fsd.train import compiling, lora
+from fsd.train import compiling
 from fsd.train.metrics import read_metrics
-from fsd.train.prepare import run_stage
 from fsd.weights.checkpoint import newest_checkpoint
-
-BUILD = STAGES | {"lora": lora.build}
 
 
 @pytest.fixture(autouse=True)
@@ -48,10 +44,6 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(compiling, "BACKEND", backend)
     return sizes
-
-
-def train(session: Session, stage: str = "unet") -> dict:
-    return run_stage([str(session.folder)], stage, BUILD[stage])
 
 
 def chosen(session: Session, stage: str = "unet") -> str:

@@ -287,7 +287,7 @@ def test_an_epoch_shows_a_photo_as_often_as_its_repeats_say(micro_session: Sessi
 def test_two_concepts_train_by_their_prompts_and_go_on_with_the_same_bits(
     micro_session: Session, tmp_path: Path
 ) -> None:
-    from test_resume import copy_of, stopping_at, train
+    from runs import copy_of, stopping_at, train
 
     session = two_concepts(micro_session, tmp_path)
     session.save_recipe(session.recipe().changed(prior__images=3, text_encoder__steps=0, unet__steps=4))

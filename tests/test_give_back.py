@@ -168,7 +168,7 @@ def test_a_job_gives_the_machine_back_at_its_end(
         "base_model": recipe.base_model, "resolution_px": recipe.resolution_px,
     }  # fmt: skip
     (tmp_path / "job.json").write_text(json.dumps(job))
-    monkeypatch.setattr(pipeline, "caption_photos", lambda *_: Result("captions"))
+    monkeypatch.setattr(pipeline, "caption_photos", lambda *_, **__: Result("captions"))
     done = job_file.run(str(tmp_path / "job.json"))
     assert given_back == ["flushed", "back"]
     assert list(done["stages"]) == ["unet", "save_ckpt"]

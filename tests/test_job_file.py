@@ -248,7 +248,7 @@ def test_a_job_that_was_edited_in_the_middle(micro_session: Session, monkeypatch
         return Result("trained")
 
     monkeypatch.setattr(job_file.pipeline, "train_unet", train)
-    monkeypatch.setattr(job_file.pipeline, "caption_photos", lambda *_: Result("captions"))
+    monkeypatch.setattr(job_file.pipeline, "caption_photos", lambda *_, **__: Result("captions"))
     before, root = micro_session.recipe(), micro_session.folder.parents[2]
     settings = {"unet.steps": 9, "text_encoder.steps": 0}
     values = {"session": micro_session.name, "root": ".", "settings": settings, "stages": ["unet"]}

@@ -33,12 +33,6 @@ OPEN_SOCKET = """url => new Promise(done => {
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    with browser.browser() as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
 def web_ui() -> Iterator[Upstream]:
     served = Upstream()
     yield served

@@ -12,8 +12,8 @@ import pytest
 import torch
 from micro import MICRO_PX, draw_photos
 from pipelines import MAKERS
+from runs import stopping_at, train
 from safetensors.torch import load_file
-from test_resume import stopping_at
 
 from fsd.data.photos import add_photos
 from fsd.data.session import Session, open_session, open_session_folder
@@ -21,15 +21,13 @@ from fsd.errors import Interrupted
 from fsd.families import FAMILIES
 from fsd.generate.models import open_model
 from fsd.recipe import Recipe
-from fsd.train import loop, lora, text_encoder, unet
+from fsd.train import loop
 from fsd.train.batch import Batches
 from fsd.train.network import network_of
-from fsd.train.prepare import run_stage
 from fsd.weights.backbone import backbone_part
 from fsd.weights.lora_file import convert_lora
 from fsd.weights.lora_stage import LORA_FILE
 
-BUILD = {"text_encoder": text_encoder.build, "unet": unet.build, "lora": lora.build}
 SHAPES = {
     "sd15": "sd1", "sd21": "sd2", "sdxl": "sdxl", "sd35-large": "sd3-large", "sd35-medium": "sd3-medium",
     "flux-dev": "flux",
@@ -69,10 +67,6 @@ def session_of(
     return make
 
 
-def train(session: Session, stage: str) -> dict:
-    return run_stage([str(session.folder)], stage, BUILD[stage])
-
-
 def result_of(session: Session, stage: str) -> dict[str, torch.Tensor]:
     folder = session.checkpoints / f"{stage}-000006"
     files = sorted(folder.rglob("*.safetensors"))
@@ -106,14 +100,14 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> list[loop.Stage]:
 def test_the_loss_falls_on_a_fixed_batch(
     session_of: Callable[..., Session], watched: list[loop.Stage], family: str, stage: str
 ) -> None:
-    session = session_of(family, stage, **{f"{stage}.steps": 25, "schedule": "constant"})
+    session = session_of(family, stage, **{f"{stage}.steps": 15, "schedule": "constant"})
     losses: list[float] = []
     real = Batches.at
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Batches, "at", lambda self, step, device: real(self, 0, device))
         patch.setattr(loop, "finite_mean", lambda some, *_: losses.extend(float(loss) for loss in some) or losses[-1])
         train(session, stage)
-    assert len(losses) == 25
+    assert len(losses) == 15
     assert min(losses[-3:]) < 0.98 * losses[0]
 
 

@@ -126,7 +126,7 @@ def test_only_the_first_cell_installs_and_imports(book: Book) -> None:
         assert bool(re.search(r"(?m)^\s*[%!]", cell.source)) == (verb == "setup")
     imported = [alias.name for node in book.statements("setup") if isinstance(node, ast.ImportFrom)
                 for alias in node.names]  # fmt: skip
-    assert sorted(imported) == sorted([*book.order, "NotOpened"])
+    assert sorted(imported) == sorted([*book.order, "edit_captions", "NotOpened"])
 
 
 @every_cell

@@ -27,7 +27,27 @@ def session(tmp_path: Path, micro_model: Path) -> Session:
     return opened
 
 
-def test_photos_become_a_ckpt_and_pictures(session: Session, make_photos: Callable[[int], Path]) -> None:
+NOTES_AT_ITS_END = """
+import atexit, sys
+heavy = ("peft", "bitsandbytes")
+note = lambda: print(sys.argv[0], *filter(sys.modules.get, heavy), file=open({path!r}, "a"))
+atexit.register(note)
+"""
+
+
+@pytest.fixture
+def loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
+    """A function that tells of each child that has ended its module and which of some heavy packages it had loaded."""
+    notes = tmp_path / "loaded"
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(NOTES_AT_ITS_END.format(path=str(notes)))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"), prepend=os.pathsep)
+    return lambda: notes.read_text().splitlines()
+
+
+def test_photos_become_a_ckpt_and_pictures(
+    session: Session, make_photos: Callable[[int], Path], loaded: Callable[[], list[str]]
+) -> None:
     added = pipeline.add_photos(session, str(make_photos(6)), identifier="mafka4", class_word="cup", hold_out=2)
     assert (len(added["added"]), len(added["held_out"])) == (6, 2)
     assert added.picture is not None
@@ -39,7 +59,12 @@ def test_photos_become_a_ckpt_and_pictures(session: Session, make_photos: Callab
     prompts = pipeline.caption_photos(session)["prompts"]
     assert [row["prompt"] for row in prompts] == ["photo of mafka4 cup"] * 4
     first = pipeline.train_text_encoder(session, steps=2)
+    assert loaded() == ["fsd.generate.sample", "fsd.generate.sample", "fsd.train.text_encoder"]
+    assert pipeline.train_text_encoder(session)["from_step"] == 2
+    assert len(loaded()) == 3  # as there was nothing to do
+    upkeep.change_settings(session, "optimizer=adamw8bit")
     second = pipeline.train_unet(session, steps=4)
+    assert loaded()[-1] == "fsd.train.unet bitsandbytes"
     assert (first["steps"], second["steps"], second["from_step"]) == (2, 4, 0)
     assert len(list(session.class_images.glob("*.png"))) == 3
     assert (session.samples / "unet-000004" / "grid.png").exists()
@@ -51,7 +76,7 @@ def test_photos_become_a_ckpt_and_pictures(session: Session, make_photos: Callab
     assert len(made["images"]) == 2
     assert Path(made["grid"]).exists()
     assert describe(session)["next"] == "generate"
-    for verb in (pipeline.train_text_encoder, pipeline.train_unet, pipeline.save_ckpt):
+    for verb in (pipeline.train_unet, pipeline.save_ckpt):
         assert verb(session)
     assert sha256(Path(saved["ckpt"])) == saved["sha256"]
     assert pipeline.add_photos(session, str(make_photos(6)))["added"] == []

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 from micro import parts_of
-from test_resume import train
+from runs import train
 
 from fsd.data.archive import export_session
 from fsd.data.photos import add_photos
@@ -49,6 +49,7 @@ def test_what_a_stage_writes_was_asked_for(
     asked: list[Need] = []
     monkeypatch.setattr(prepare, "need_room", lambda needs: asked.extend(needs))
     monkeypatch.setenv(FSD_LOCAL, str(tmp_path / "disk"))
+    monkeypatch.setattr(prepare.process, "run_stage", lambda module, *given: sample.main([*given]))
     micro_session.save_recipe(micro_session.recipe().changed(samples__every_steps=4, samples__at_end=True))
     train(micro_session, stage)
     written = {path.name.partition("-")[0]: path.stat().st_size for path in micro_session.cache.glob("*.safetensors")}

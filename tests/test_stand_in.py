@@ -221,8 +221,8 @@ def test_the_page_is_asked_by_the_main_thread_alone(google: ModuleType) -> None:
 
 
 def test_every_notebook_is_run_under_it_and_without_it() -> None:
-    training, web_ui = "test_notebooks.py", "test_webui_notebook.py"
-    tests = {"fast_dreambooth": training, "fast_lora": training, "fast_webui": web_ui}
+    training, web_ui, captions = "test_notebooks.py", "test_webui_notebook.py", "test_captions_notebook.py"
+    tests = {"fast_dreambooth": training, "fast_lora": training, "fast_webui": web_ui, "fast_captions": captions}
     assert {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")} == tests.keys()
     for notebook, test in tests.items():
         text = (ROOT / "tests" / test).read_text(encoding="utf-8")

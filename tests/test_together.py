@@ -7,8 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +17,16 @@ import torch
 from accelerate.state import AcceleratorState
 from micro import make_folder, make_micro_session
 from pipelines import make_flux
+from runs import HERE, train
 from safetensors.torch import load_file
-from together_child import BUILD
 
 from fsd.data.session import Session, open_session_folder
 from fsd.errors import MachineError, RecipeError
 from fsd.families import FAMILIES
 from fsd.recipe import Recipe
 from fsd.train import sharding
-from fsd.train.prepare import run_stage
 
-HERE = Path(__file__).parent
 STEPS = {"text_encoder": 3, "unet": 4, "lora": 4}
-
-
-def train(session: Session, stage: str) -> dict[str, Any]:
-    """A stage by this process alone."""
-    AcceleratorState._reset_state(reset_partial_state=True)
-    return run_stage([str(session.folder)], stage, BUILD[stage])
 
 
 def launch(*command: str) -> subprocess.CompletedProcess[str]:
@@ -72,30 +64,66 @@ def need_alike(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], bef
     assert apart < 0.001 * learned
 
 
-@pytest.fixture
-def copies(tmp_path: Path) -> Callable[[Session, str], Session]:
-    """A function that copies a session and halves its batch."""
+@dataclass
+class Started:
+    """Sessions as they begin, and by name what two processes made of copies with half the batch, one job after the other."""
 
-    def copy(session: Session, name: str) -> Session:
-        found = open_session_folder(Path(shutil.copytree(session.folder, tmp_path / name)))
-        found.save_recipe(found.recipe().changed(batch_size=1))
-        return found
+    model: Path
+    one: Session
+    two: Session
+    stopped: Session
+    plain: Session
+    sharded: Session
+    sharded_stopped: Session
+    found: dict[str, dict[str, Any]]
 
-    return copy
+
+def half(session: Session, name: str) -> Session:
+    """A copy of a session, with half its batch."""
+    found = open_session_folder(Path(shutil.copytree(session.folder, session.folder.parents[2] / name)))
+    found.save_recipe(found.recipe().changed(batch_size=1))
+    return found
 
 
-def test_two_processes_do_what_one_of_twice_the_batch_does(
-    tmp_path: Path, copies: Callable[[Session, str], Session]
-) -> None:
-    model = make_folder(tmp_path / "model")
-    one = make_micro_session(tmp_path, model, {"text_encoder": 3, "unet": 4})
-    two, stopped = copies(one, "two"), copies(one, "stopped")
-    jobs = [{"folder": str(two.folder), "stage": stage} for stage in ("text_encoder", "unet")]
-    again = [{"folder": str(stopped.folder), "stage": stage} for stage in ("text_encoder", "unet", "unet")]
-    again[1]["stop_after"] = 3
-    found = together(*jobs, *again)
-    assert "stopped after step 3 of 4" in found[3]["error"]
-    assert found[4]["result"]["from_step"] == 3
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
+    """Both tests' jobs by one pair of processes, whose start takes more than all of them."""
+    full, large = (tmp_path_factory.mktemp(name) for name in ("full", "large"))
+    model = make_folder(full / "model")
+    one = make_micro_session(full, model, {"text_encoder": 3, "unet": 4})
+    family = replace(FAMILIES["flux-dev"], allowed_px=(64, 2048), usual_px=(64, 2048))
+    settings = {"family": "flux-dev", "method": "lora", "ema_decay": 0.5, "max_grad_norm": 1.0}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(FAMILIES, "flux-dev", family)
+        flux = make_micro_session(large, make_flux(large / "flux"), {"lora": 4})
+        flux.save_recipe(flux.recipe().changed(gradient_accumulation=2, gradient_checkpointing=True, **settings))
+        copies = [
+            half(one, "two"),
+            half(one, "stopped"),
+            *(half(flux, name) for name in ("plain", "sharded", "stopped")),
+        ]
+        two, stopped, plain, sharded, sharded_stopped = copies
+        jobs: dict[str, tuple[Session, str, dict[str, Any]]] = {
+            "two's text encoder": (two, "text_encoder", {}),
+            "two": (two, "unet", {}),
+            "stopped's text encoder": (stopped, "text_encoder", {}),
+            "stopped": (stopped, "unet", {"stop_after": 3}),
+            "resumed": (stopped, "unet", {}),
+            "plain": (plain, "lora", {}),
+            "sharded": (sharded, "lora", {"fsdp": True}),
+            "sharded, stopped": (sharded_stopped, "lora", {"fsdp": True, "stop_after": 3}),
+            "resumed in whole": (sharded_stopped, "lora", {}),
+            "sharded, resumed": (sharded_stopped, "lora", {"fsdp": True}),
+            "sharded UNet": (sharded_stopped, "unet", {"fsdp": True}),
+        }
+        made = together(*({"folder": str(of.folder), "stage": stage, **how} for of, stage, how in jobs.values()))
+        yield Started(model, one, *copies, dict(zip(jobs, made, strict=True)))
+
+
+def test_two_processes_do_what_one_of_twice_the_batch_does(started: Started, tmp_path: Path) -> None:
+    model, one, two, stopped = started.model, started.one, started.two, started.stopped
+    assert "stopped after step 3 of 4" in started.found["stopped"]["error"]
+    assert started.found["resumed"]["result"]["from_step"] == 3
     for stage in ("text_encoder", "unet"):
         train(one, stage)
         need_alike(weights(one, stage), weights(two, stage), load_file(next((model / stage).glob("*.safetensors"))))
@@ -106,10 +134,10 @@ def test_two_processes_do_what_one_of_twice_the_batch_does(
         train(stopped, "unet")
 
 
-def test_accelerate_launches_the_lora_stage(tmp_path: Path, copies: Callable[[Session, str], Session]) -> None:
+def test_accelerate_launches_the_lora_stage(tmp_path: Path) -> None:
     one = make_micro_session(tmp_path, make_folder(tmp_path / "model"), {"lora": 4})
     one.save_recipe(one.recipe().changed(method="lora"))
-    two = copies(one, "two")
+    two = half(one, "two")
     ended = launch("-m", "fsd.train.lora", str(two.folder))
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert ended.stdout.count('"result"') == 1  # the first process alone speaks
@@ -117,28 +145,14 @@ def test_accelerate_launches_the_lora_stage(tmp_path: Path, copies: Callable[[Se
     need_alike(weights(one, "lora"), weights(two, "lora"), {})
 
 
-def test_fsdp_trains_the_lora_of_a_large_backbone(
-    tmp_path: Path, copies: Callable[[Session, str], Session], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    family = replace(FAMILIES["flux-dev"], allowed_px=(64, 2048), usual_px=(64, 2048))
-    monkeypatch.setitem(FAMILIES, "flux-dev", family)
-    one = make_micro_session(tmp_path, make_flux(tmp_path / "flux"), {"lora": 4})
-    settings = {"family": "flux-dev", "method": "lora", "ema_decay": 0.5, "max_grad_norm": 1.0}
-    one.save_recipe(one.recipe().changed(gradient_accumulation=2, gradient_checkpointing=True, **settings))
-    plain, sharded, stopped = (copies(one, name) for name in ("plain", "sharded", "stopped"))
-    found = together(
-        {"folder": str(plain.folder), "stage": "lora"},
-        {"folder": str(sharded.folder), "stage": "lora", "fsdp": True},
-        {"folder": str(stopped.folder), "stage": "lora", "fsdp": True, "stop_after": 3},
-        {"folder": str(stopped.folder), "stage": "lora"},
-        {"folder": str(stopped.folder), "stage": "lora", "fsdp": True},
-        {"folder": str(stopped.folder), "stage": "unet", "fsdp": True},
-    )
-    assert "stopped after step 3 of 4" in found[2]["error"]
-    assert "sharded was True, is False" in found[3]["error"]
-    assert found[4]["result"]["from_step"] == 3
-    assert "the stage unet trains whole weights" in found[5]["error"]
-    expected, whole, resumed = (weights(session, "lora") for session in (plain, sharded, stopped))
+def test_fsdp_trains_the_lora_of_a_large_backbone(started: Started) -> None:
+    found = started.found
+    assert "stopped after step 3 of 4" in found["sharded, stopped"]["error"]
+    assert "sharded was True, is False" in found["resumed in whole"]["error"]
+    assert found["sharded, resumed"]["result"]["from_step"] == 3
+    assert "the stage unet trains whole weights" in found["sharded UNet"]["error"]
+    sessions = (started.plain, started.sharded, started.sharded_stopped)
+    expected, whole, resumed = (weights(session, "lora") for session in sessions)
     need_alike(expected, whole, {})
     assert [name for name in whole if not torch.equal(whole[name], resumed[name])] == []
 

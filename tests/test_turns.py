@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from accelerate.state import AcceleratorState
-from test_resume import stopping_at, train
+from runs import stopping_at, train
 
 from fsd.data.lock import writing
 from fsd.data.session import Session

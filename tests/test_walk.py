@@ -6,7 +6,6 @@ Screenshots go to FSD_SCREENSHOTS if set. Skipped where there is no Chromium.
 from __future__ import annotations
 
 import io
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,19 +41,6 @@ def webui(tmp_path_factory: pytest.TempPathFactory, micro_model: Path) -> Iterat
     make_controlnet(root / "WebUI" / "models" / "ControlNet" / "canny", micro_model)
     with launch_webui("cup", tunnel="none", ui="studio", root=str(root)) as launched:
         yield launched
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    with browser.browser() as opened:
-        yield opened
-
-
-@pytest.fixture(scope="module")
-def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = Path(os.environ.get("FSD_SCREENSHOTS") or tmp_path_factory.mktemp("shots"))
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def downloaded(page: Any, button: str) -> tuple[str, Image.Image]:
@@ -198,7 +184,13 @@ def test_everything_fits_a_phone(webui: Any, chromium: Any, shots: Path) -> None
 
 def visit(page: Any, shots: Path) -> None:
     """Open every tab and look: nothing is wider than the window, nothing is asked of strangers."""
-    seen = {"Create": "#generate", "Gallery": "#wall img", "Compare": "#compare-go", "Training": "#loss img"}
+    seen = {
+        "Create": "#generate",
+        "Gallery": "#wall img",
+        "Compare": "#compare-go",
+        "Captions": "#captions .fsd-card",
+        "Training": "#loss img",
+    }
     for name, what in seen.items():
         tab = page.get_by_role("tab", name=name)
         expect(tab).to_be_visible()  # not in a menu of those that do not fit

@@ -11,7 +11,7 @@ from threading import Event
 
 import pytest
 from micro import make_micro_session
-from test_resume import copy_of, train
+from runs import copy_of, train
 
 from fsd.data.session import Session
 from fsd.errors import MachineError
@@ -19,7 +19,7 @@ from fsd.runtime import files, report
 from fsd.runtime.files import sha256
 from fsd.train import forecast, state
 from fsd.train.batch import Batches
-from fsd.train.metrics import Clock, draw_loss, read_metrics
+from fsd.train.metrics import Clock, Metrics, draw_loss, read_metrics
 from fsd.weights import checkpoint
 
 
@@ -75,6 +75,23 @@ def test_seconds_are_counted_where_they_are_spent(monkeypatch: pytest.MonkeyPatc
     clock = Clock()
     assert [clock.stop(what) for what in ("training", "saving", "training")] == [2.0, 3.0, 1.0]
     assert clock.seconds == {"training": 3.0, "saving": 3.0}
+
+
+def test_a_plot_is_drawn_at_once_then_every_few_seconds_and_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, drawn = [100.0], []
+    monkeypatch.setattr("fsd.train.metrics.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("fsd.train.metrics.draw_loss", lambda *given: drawn.append(given))
+    figures = Metrics(tmp_path / "metrics.jsonl")
+    assert figures.draw(tmp_path / "loss.png", last=False)
+    now[0] += 9
+    assert not figures.draw(tmp_path / "loss.png", last=False)
+    assert figures.draw(tmp_path / "loss.png", last=True)
+    now[0] += 11
+    assert figures.draw(tmp_path / "loss.png", last=False)
+    assert len(drawn) == 3
+    assert not Metrics(None).draw(tmp_path / "loss.png", last=True)
 
 
 def test_the_time_is_told_before_and_the_telling_teaches_nothing(

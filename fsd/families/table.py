@@ -31,7 +31,7 @@ def rows(families: Iterable[ModelFamily]) -> list[list[str]]:
 def notes() -> list[str]:
     """What the columns mean, a line each."""
     return [
-        "full, LoRA: GPU memory in GB of the leanest setting known, ~ where reckoned; - cannot be trained so.",
+        "full, LoRA: GPU memory in GB, of any trainer's leanest setting (fsd's: `fsd plan`), ~ reckoned; - cannot be trained so.",
         "gated: accept the licence on the hub once and set HF_TOKEN.",
     ]
 

@@ -18,6 +18,7 @@ from fsd.generate.changing import add_lora
 from fsd.generate.placing import half_precision, place
 from fsd.recipe import Recipe
 from fsd.runtime import report
+from fsd.runtime.lean import loading
 from fsd.weights.base_model import find_base_model
 from fsd.weights.ckpt import read_file
 from fsd.weights.detect import detect
@@ -99,12 +100,16 @@ def load_ckpt(base: Path, ckpt: Path) -> Any:
 
 def _load_part(kind: list[str], folder: Path) -> Any:
     """A part by its [library, class] of model_index.json."""
-    library, name = kind
-    return getattr(importlib.import_module(library), name).from_pretrained(folder)
+    return _class(*kind).from_pretrained(folder)
 
 
 def _pipeline_class(index: dict[str, Any]) -> Any:
-    return getattr(importlib.import_module("diffusers"), index["_class_name"])
+    return _class("diffusers", index["_class_name"])
+
+
+def _class(library: str, name: str) -> Any:
+    with loading():
+        return getattr(importlib.import_module(library), name)
 
 
 def _without_safety(index: dict[str, Any]) -> dict[str, Any]:
@@ -119,8 +124,9 @@ def _precision(index: dict[str, Any]) -> dict[str, Any]:
 
 
 def _without_loading_bars() -> None:
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
+    with loading():
+        from diffusers.utils import logging as diffusers_logging
+        from transformers.utils import logging as transformers_logging
 
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()

@@ -19,9 +19,10 @@ from fsd.families import FAMILIES, get_family
 from fsd.families.family import ModelFamily
 from fsd.generate.models import load_pipeline, open_model
 from fsd.generate.pipelines import PIPELINES
+from fsd.recipe import STAGES
 from fsd.runtime import report
 from fsd.weights.base_model import find_base_model
-from fsd.weights.checkpoint import STAGES, list_checkpoints
+from fsd.weights.checkpoint import list_checkpoints
 from fsd.weights.detect import Detected, require_model
 
 _INPUTS = {"unet": (4, 9), "transformer": (16, 64)}

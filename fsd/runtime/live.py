@@ -51,11 +51,16 @@ def _newest(places: Sequence[Path]) -> tuple[int, Path] | None:
     return max(found, default=None)
 
 
-def _handle() -> Any:
-    """What a notebook's cell can be changed through later; None outside of notebooks."""
+def in_notebook() -> bool:
+    """Whether this process is a notebook's kernel."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
-    if not getattr(shell, "kernel", None):
+    return bool(getattr(shell, "kernel", None))
+
+
+def _handle() -> Any:
+    """What a notebook's cell can be changed through later; None outside of notebooks."""
+    if not in_notebook():
         return None
     from IPython.display import display
 

@@ -47,6 +47,7 @@ def need_room(needs: Iterable[Need]) -> None:
         total = sizes + min(SPARE_BYTES, sizes)
         if (free := disk.free) < total and disk.total:
             each = ", ".join(f"{need.what} {human_bytes(need.size_bytes)}" for need in listed)
+            each += f", and {human_bytes(total - sizes)} in reserve"
             where = f"Google Drive ({colab.MOUNT_POINT})" if on_drive(folder) else f"the disk of {folder}"
             told = f"{human_bytes(total)} will be needed on {where}, {human_bytes(free)} are free: {each}"
             bins = ", and empty Drive's bin, which counts too" if on_drive(folder) else ""

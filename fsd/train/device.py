@@ -20,7 +20,8 @@ from fsd.train.sharding import need_sharded, sharding_plugin, sharding_wanted
 from fsd.train.together import PARALLEL
 
 _ACCELERATE_NAMES = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
-_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""What networks compute in, by the names of settings."""
 
 
 def make_accelerator(recipe: Recipe) -> Accelerator:
@@ -45,7 +46,7 @@ def choose_precision(name: str) -> str:
 
 def compute_dtype(accelerator: Accelerator) -> torch.dtype:
     """What networks run in whose weights do not change."""
-    return _DTYPES.get(accelerator.mixed_precision, torch.float32)
+    return DTYPES.get(accelerator.mixed_precision, torch.float32)
 
 
 def load_backbone(
@@ -64,7 +65,9 @@ def load_backbone(
     _, name = json.loads((model / "model_index.json").read_text(encoding="utf-8"))[part]
     kind = getattr(importlib.import_module("diffusers"), name)
     if quantize != "none":
-        return kind.from_pretrained(folder, torch_dtype=dtype, quantization_config=_quantization(quantize, dtype))
+        return kind.from_pretrained(
+            folder, torch_dtype=dtype, quantization_config=quantization("diffusers", quantize, dtype, "lora.quantize")
+        )
     found = kind.from_pretrained(folder)
     found.register_to_config(_name_or_path="")  # else every checkpoint tells the folder that the run was resumed from
     if device.type == "cpu":
@@ -83,18 +86,25 @@ def freeze(module: nn.Module, accelerator: Accelerator) -> nn.Module:
     return module.to(accelerator.device, compute_dtype(accelerator)).requires_grad_(False).eval()
 
 
-def _quantization(kind: str, dtype: torch.dtype) -> Any:
-    from diffusers import BitsAndBytesConfig
+def quantization(library: str, kind: str, dtype: torch.dtype, setting: str, **more: Any) -> Any:
+    """The BitsAndBytesConfig of a library, "diffusers" or "transformers"; MachineError where bitsandbytes is missing.
 
+    kind: "int8" or "nf4". dtype: that is computed in. setting: what was set so. more: settings of theirs.
+    """
     try:
         import bitsandbytes  # noqa: F401
     except ImportError:
-        what = f"lora.quantize is {kind!r}, which needs bitsandbytes, and it is not installed"
-        raise MachineError(what, "run fsd setup train, or set lora.quantize=none") from None
+        what = f"{setting} is {kind!r}, which needs bitsandbytes, and it is not installed"
+        raise MachineError(what, f"run fsd setup train, or choose {setting}=none") from None
+    config = importlib.import_module(library).BitsAndBytesConfig
     if kind == "int8":
-        return BitsAndBytesConfig(load_in_8bit=True)
-    return BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+        return config(load_in_8bit=True, **more)
+    return config(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+        **more,
     )
 
 

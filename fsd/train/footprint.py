@@ -18,13 +18,12 @@ from fsd.families.configs import family_config
 from fsd.families.family import ModelFamily
 from fsd.recipe import Recipe
 from fsd.train.adapter import add_adapter
-from fsd.train.device import fast_on_cpu
+from fsd.train.device import DTYPES, fast_on_cpu
 from fsd.train.meter import Meter, attention_on
 from fsd.train.network import LATENT_FACTOR, NETWORKS
 from fsd.weights.backbone import backbone_kind, prompt_shapes
 
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-_QUANTIZED_BYTES = {"none": 0.0, "int8": 1.0, "nf4": 0.516}
+QUANTIZED_BYTES = {"none": 0.0, "int8": 1.0, "nf4": 0.516}
 """Bytes a number: of NF4 half a byte, and the scales of every 64 numbers, themselves in 8 bits (Dettmers et al. 2023)."""
 
 
@@ -45,7 +44,7 @@ class Backbone:
         """What it takes in memory: quantized, one linear layer at a time is unpacked."""
         if quantize == "none":
             return self.bytes
-        packed = round(self.dense_bytes / self.bytes * self.numbers * _QUANTIZED_BYTES[quantize])
+        packed = round(self.dense_bytes / self.bytes * self.numbers * QUANTIZED_BYTES[quantize])
         return self.bytes - self.dense_bytes + self.largest_bytes + packed
 
 
@@ -62,7 +61,7 @@ def image_encoder(family: ModelFamily, resolution_px: int, device: str) -> dict[
 @cache
 def text_encoders(family: ModelFamily, precision: str) -> dict[str, int]:
     """The bytes of each text encoder, by its title."""
-    dtype = _DTYPES[precision]
+    dtype = DTYPES[precision]
     return {encoder.title: _bytes(_built(family, encoder.part, dtype)) for encoder in family.text_encoders}
 
 
@@ -73,7 +72,7 @@ def backbone_of(recipe: Recipe, device: str, inputs_learn: bool = False) -> Back
 
 @cache
 def _backbone(recipe: Recipe, device: str, inputs_learn: bool) -> Backbone:
-    family, dtype = get_family(recipe.family), _DTYPES[recipe.precision]
+    family, dtype = get_family(recipe.family), DTYPES[recipe.precision]
     backbone = _built(family, family.backbone, dtype)
     numbers, size_bytes = sum(weight.numel() for weight in backbone.parameters()), _bytes(backbone)
     dense = [module.weight.nbytes for module in backbone.modules() if isinstance(module, nn.Linear)]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from fsd.recipe import STAGES
+from fsd.recipe import TITLES
 from fsd.runtime import report
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def tell_time(stage: Stage, done: int) -> None:
     left = stage.steps - done
     if left >= LEAST_STEPS:
         expected = report.human_seconds(left * seconds_a_step(stage, done))
-        report.say(f"{STAGES[stage.name]}: {left} steps, about {expected}, beside saves and samples")
+        report.say(f"{TITLES[stage.name]}: {left} steps, about {expected}, beside saves and samples")
 
 
 def seconds_a_step(stage: Stage, step: int) -> float:

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import platform
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from fsd.data.dataset import inputs_fingerprint
 from fsd.data.session import Session
 from fsd.errors import RecipeError
-from fsd.recipe import Recipe
+from fsd.recipe import STAGES, Recipe
 from fsd.runtime import report
-from fsd.train.compiling import choose_compile
-from fsd.train.device import choose_precision
-from fsd.train.optimizer import choose_optimizer
-from fsd.train.sharding import sharding_wanted
 from fsd.weights.base_folder import base_fingerprint
-from fsd.weights.checkpoint import STAGES, Checkpoint
+from fsd.weights.checkpoint import Checkpoint
+from fsd.weights.model import stage_checkpoint
 
 _HASHED = {"photos and captions", "base model", "trained text encoder"}
 """Facts of a run that are fingerprints, which say nothing to people."""
@@ -27,13 +22,21 @@ ALONE = {"processes": 1, "sharded": False}
 """What a run that one process does says of its processes, which is nothing."""
 
 
-def identity_of(session: Session, recipe: Recipe, stage: str, base: Path) -> dict[str, Any]:
-    """What the stage's final weights depend on, flat: settings, photos and captions, base model."""
+def stage_before(
+    session: Session, recipe: Recipe, stage: str, base: Path, say: Callable[[str], None]
+) -> Checkpoint | None:
+    """The trained text encoders that the UNet's stage goes on from, None where there are none."""
+    return stage_checkpoint(base, session.checkpoints, recipe, "text_encoder", say) if stage == "unet" else None
+
+
+def identity_of(session: Session, recipe: Recipe, stage: str, base: Path, before: Checkpoint | None) -> dict[str, Any]:
+    """What the stage's final weights depend on, flat: settings, photos and captions, base model, `stage_before`."""
     settings = recipe.identity()
     settings.pop("base_model")
     for other in STAGES.keys() - {stage}:
         settings.pop(other)
     hashes = {"photos and captions": inputs_fingerprint(session), "base model": base_fingerprint(base)}
+    hashes |= {"trained text encoder": base_fingerprint(before.folder)} if before else {}
     return _flat(settings) | hashes
 
 
@@ -48,19 +51,6 @@ def _flat(settings: dict[str, Any]) -> dict[str, Any]:
     return {name: list(value) if isinstance(value, tuple) else value for name, value in flat.items()}
 
 
-def chosen(recipe: Recipe, then: dict[str, str], stage: str, backbone: Path) -> dict[str, str]:
-    """What "auto" means in this run: what it meant when the run began, else what suits this machine.
-
-    What could not be compiled then is not compiled now, either. backbone: the folder of its weights.
-    """
-    now = {
-        "optimizer": choose_optimizer(recipe.optimizer, torch.cuda.is_available() and not sharding_wanted()),
-        "precision": choose_precision(recipe.precision),
-        "compile": choose_compile(recipe, stage, backbone),
-    }
-    return {name: then.get(name, kind) for name, kind in now.items()}
-
-
 def check_same_run(start: Checkpoint, facts: dict[str, Any], fork: bool) -> None:
     """Refuse to go on under other settings, which would give other weights, unless asked to fork."""
     then, now = start.facts["run"], facts["run"]
@@ -73,17 +63,14 @@ def check_same_run(start: Checkpoint, facts: dict[str, Any], fork: bool) -> None
             f"the {name} changed" if name in _HASHED else f"{name} was {then[name]!r}, is {now.get(name)!r}"
             for name in changed
         )
+        pairs = " ".join(f"{name}={then[name]}" for name in changed if name not in _HASHED)
+        back = f"set them back with change_settings ({pairs})" if pairs else "set them back"
         raise RecipeError(
             f"{start.name} is from a run with other settings: {listed}",
-            "set them back, use a new session, or fork to go on from it all the same",
+            f"{back}, use a new session, or fork to go on from it all the same",
         )
     if changed:
         report.say(f"forked from {start.name}: {', '.join(changed)} changed")
         facts["forked_from"] = {"checkpoint": start.name, "changed": changed}
     if start.facts["machine"] != facts["machine"]:
         report.say(f"{start.name} is from another machine ({start.facts['machine']}): bits may differ from here on")
-
-
-def machine() -> dict[str, str]:
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{platform.machine()} CPU"
-    return {"device": device, "torch": torch.__version__, "threads": str(torch.get_num_threads())}

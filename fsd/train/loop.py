@@ -13,9 +13,8 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from fsd.errors import Interrupted
-from fsd.recipe import Recipe
+from fsd.recipe import TITLES, Recipe
 from fsd.runtime import report
-from fsd.train.batch import Batch
 from fsd.train.compiling import settle_compiled
 from fsd.train.finite import finite_mean
 from fsd.train.forecast import tell_time
@@ -23,7 +22,6 @@ from fsd.train.metrics import Clock, Metrics
 from fsd.train.optimizer import learning_rate_at
 from fsd.train.state import State
 from fsd.train.together import stop_signals
-from fsd.weights import checkpoint as checkpoints
 from fsd.weights.checkpoint import Checkpoint
 
 _LOG_EVERY_STEPS = 10
@@ -35,8 +33,9 @@ class Stage:
 
     network: all of its networks together. trained: those whose weights change, by label. learning_rates: the highest
     of each label.
-    batches: the batches of a step (from 0). loss: a batch's share of the step's scalar loss; everything random is a
-    function of the step. write: puts the trained weights (by label and name) into a folder; at the end the result alone.
+    batches: the batches of a step (from 0), each whatever `loss` takes. loss: a batch's share of the step's scalar loss;
+    everything random is a function of the step. write: puts the trained weights (by label and name) into a folder; at the
+    end the result alone.
     """
 
     name: str
@@ -44,8 +43,8 @@ class Stage:
     network: nn.Module
     trained: dict[str, nn.Module]
     learning_rates: dict[str, float]
-    batches: Callable[[int], list[Batch]]
-    loss: Callable[[Batch], Tensor]
+    batches: Callable[[int], list[Any]]
+    loss: Callable[[Any], Tensor]
     write: Callable[[dict[str, Tensor], Path, bool], None]
 
     def weights(self) -> dict[str, nn.Parameter]:
@@ -78,7 +77,7 @@ class Run:
     checkpoints: Path
     metrics: Metrics
     facts: dict[str, Any]
-    validation: Sequence[Batch]
+    validation: Sequence[Any]
     on_save: Callable[[Checkpoint], None]
     on_sample: Callable[[str], None]
 
@@ -114,7 +113,7 @@ def train(stage: Stage, run: Run, start: Checkpoint | None) -> dict[str, Any]:
             if save or validate or len(losses) == _LOG_EVERY_STEPS:
                 loss = finite_mean(losses, step + 1, state.kept, run.accelerator)
                 speed = len(losses) / clock.stop("training")
-                valid = _validation_loss(stage, run) if validate else None
+                valid = validation_loss(stage, run.validation) if validate else None
                 clock.stop("validation")
                 run.metrics.add(step + 1, loss, max(rates.values()), speed, valid)
                 bar.set_postfix(loss=f"{loss:.4f}")
@@ -173,15 +172,15 @@ def _rates(stage: Stage, step: int, recipe: Recipe) -> dict[str, float]:
 
 
 def _bar(stage: Stage, run: Run, done: int) -> Any:
-    return report.progress(checkpoints.STAGES[stage.name], stage.steps, done, quiet=not run.accelerator.is_main_process)
+    return report.progress(TITLES[stage.name], stage.steps, done, quiet=not run.accelerator.is_main_process)
 
 
-def _validation_loss(stage: Stage, run: Run) -> float:
-    """The mean loss of the validation batches; nothing is learned from them."""
+def validation_loss(stage: Stage, batches: Sequence[Any]) -> float:
+    """The mean loss of batches, of which nothing is learned."""
     for module in stage.trained.values():
         module.eval()
     with torch.no_grad():
-        loss = torch.stack([stage.loss(batch) for batch in run.validation]).mean()
+        loss = torch.stack([stage.loss(batch) for batch in batches]).mean()
     for module in stage.trained.values():
         module.train()
     return float(loss)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from fsd.errors import MachineError
+from fsd.recipe import TITLES
 from fsd.runtime import files, report
-from fsd.weights.checkpoint import STAGES
+
+_REDRAW_S = 10.0
 
 
 class Clock:
@@ -44,6 +47,7 @@ class Metrics:
     _writer: Any = field(default=None, repr=False)
     _stage: str = field(default="", repr=False)
     _failed: bool = field(default=False, repr=False)
+    _drawn_s: float = field(default=-math.inf, repr=False)
 
     def start(self, stage: str, step: int) -> None:
         """Begin a stage after `step`: lines of the same stage from later steps, which are trained again, are dropped."""
@@ -71,10 +75,17 @@ class Metrics:
             for name, value in figures.items() if self._writer else ():
                 self._writer.add_scalar(name, value, step)
 
-    def draw(self, destination: Path) -> bool:
-        """Draw the loss plot; whether there is one now."""
+    def draw(self, destination: Path, last: bool) -> bool:
+        """Draw the loss plot, which takes longer than many a step; whether it is drawn anew.
+
+        Not within seconds of the one before, unless it is the stage's last.
+        """
+        if self.path is None or (not last and time.monotonic() < self._drawn_s + _REDRAW_S):
+            return False
         with self._failing_quietly():
-            return bool(self.path and draw_loss(self.path, destination))
+            draw_loss(self.path, destination)
+            self._drawn_s = time.monotonic()
+            return True
         return False
 
     def close(self) -> None:
@@ -122,13 +133,13 @@ def draw_loss(path: Path, destination: Path) -> Path:
     from matplotlib.figure import Figure
 
     rows = read_metrics(path)
-    stages = [stage for stage in STAGES if any(row["stage"] == stage for row in rows)]
+    stages = [stage for stage in TITLES if any(row["stage"] == stage for row in rows)]
     figure = Figure(figsize=(5 * max(1, len(stages)), 3.2), layout="constrained")
     for place, stage in enumerate(stages, start=1):
         mine = [row for row in rows if row["stage"] == stage]
         steps = [row["step"] for row in mine]
         axes = figure.add_subplot(1, len(stages), place)
-        axes.set_title(STAGES[stage])
+        axes.set_title(TITLES[stage])
         axes.set_xlabel("step")
         axes.plot(steps, [row["loss"] for row in mine], alpha=0.35, color="tab:blue", marker=".")
         axes.plot(steps, _smooth([row["loss"] for row in mine]), color="tab:blue", label="loss")

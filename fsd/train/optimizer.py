@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from fsd.errors import MachineError
+from fsd.runtime.lean import bring_back
 from fsd.train.sharding import alike, whole
 from fsd.train.slices import in_slices
 
@@ -43,6 +44,7 @@ class Kind:
 
     def make(self, weights: Any, weight_decay: float) -> torch.optim.Optimizer:
         """The optimizer over weights or groups of them; MachineError when its package is missing."""
+        bring_back(self.package)
         try:
             module = __import__(self.module, fromlist=[self.name])
         except ImportError:
@@ -174,6 +176,7 @@ def choose_optimizer(kind: str, on_gpu: bool) -> str:
     if kind != "auto":
         return kind
     if on_gpu:
+        bring_back("bitsandbytes")
         try:
             import bitsandbytes  # noqa: F401
         except ImportError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,10 @@ from fsd.runtime.spool.local_first import brought, working
 from fsd.runtime.spool.spool import Spool
 from fsd.train import loop
 from fsd.train.batch import Batch, Batches
+from fsd.train.choices import chosen, machine
 from fsd.train.device import compute_dtype, make_accelerator
-from fsd.train.identity import check_same_run, chosen, identity_of, machine
+from fsd.train.finished import already_done
+from fsd.train.identity import check_same_run, identity_of, stage_before
 from fsd.train.material import encoded, material_of
 from fsd.train.metrics import Metrics
 from fsd.train.network import Conditioning
@@ -29,10 +32,9 @@ from fsd.train.room import stage_needs
 from fsd.train.sharding import need_shardable, sharding_wanted
 from fsd.train.together import main_first, processes, writer
 from fsd.weights.backbone import backbone_part
-from fsd.weights.base_folder import base_fingerprint
 from fsd.weights.base_model import find_base_model
-from fsd.weights.checkpoint import STAGES, Checkpoint, newest_checkpoint
-from fsd.weights.model import base_parts, stage_checkpoint
+from fsd.weights.checkpoint import Checkpoint, newest_checkpoint
+from fsd.weights.model import base_parts
 
 _BOARD = "tensorboard"
 
@@ -97,10 +99,33 @@ def run_stage(arguments: list[str], stage: str, build: Any) -> dict[str, Any]:
             origin = _origin(session, stage, fork="--fork" in arguments)
         steps = getattr(origin.recipe, stage).steps
         if origin.start and origin.start.step >= steps:
-            report.say(f"{STAGES[stage]}: all {steps} steps are done already")
-            return {"stage": stage, "steps": steps, "from_step": steps, "loss": None}
+            return already_done(stage, steps)
         prepared = _prepare(origin, stage, spool)
         return loop.train(build(prepared), prepared.run, origin.start)
+
+
+def session_metrics(session: Session, recipe: Recipe, spool: Spool | None) -> Metrics:
+    """The session's figures, to be gone on with; without a spool, in all processes but the first, none are written."""
+    return Metrics(
+        brought(session.logs / "metrics.jsonl") if spool else None,
+        working(session.logs) / _BOARD if spool and recipe.tensorboard else None,
+    )
+
+
+def bringing(session: Session, recipe: Recipe, spool: Spool | None, metrics: Metrics) -> Callable[[Checkpoint], None]:
+    """What is done with each checkpoint that is whole: it goes to Drive with the figures so far."""
+
+    def saved(checkpoint: Checkpoint) -> None:
+        assert spool
+        spool.add(f"checkpoints/{checkpoint.name}", keep=recipe.save.keep)
+        spool.add("logs/metrics.jsonl")
+        if metrics.draw(working(session.logs) / "loss.png", last=checkpoint.done):
+            spool.add("logs/loss.png")
+        if metrics.board:
+            spool.add(f"logs/{_BOARD}")
+        need_turn()
+
+    return saved
 
 
 def _origin(session: Session, stage: str, fork: bool) -> Origin:
@@ -109,10 +134,9 @@ def _origin(session: Session, stage: str, fork: bool) -> Origin:
     checks = (held_out_photos(session) or photos) if recipe.validation.every_steps else []
     base = find_base_model(recipe.base_model or recipe.family)
     parts = base_parts(base)
-    identity = identity_of(session, recipe, stage, base)
-    if stage == "unet" and (first := stage_checkpoint(base, session.checkpoints, recipe, "text_encoder", report.say)):
-        parts |= first.parts()
-        identity["trained text encoder"] = base_fingerprint(first.folder)
+    before = stage_before(session, recipe, stage, base, report.say)
+    parts |= before.parts() if before else {}
+    identity = identity_of(session, recipe, stage, base, before)
     if (count := processes().num_processes) > 1:
         identity["processes"] = count
     if sharding_wanted():
@@ -138,20 +162,7 @@ def _prepare(origin: Origin, stage: str, spool: Spool | None) -> Prepared:
         files.make_folder(session.logs)
     with main_first():  # who comes later finds all in the cache
         batches, validation = encoded(material, stage, recipe, origin.parts, session.cache, accelerator)
-    metrics = Metrics(
-        brought(session.logs / "metrics.jsonl") if spool else None,
-        working(session.logs) / _BOARD if spool and recipe.tensorboard else None,
-    )
-
-    def saved(checkpoint: Checkpoint) -> None:
-        assert spool
-        spool.add(f"checkpoints/{checkpoint.name}", keep=recipe.save.keep)
-        spool.add("logs/metrics.jsonl")
-        if metrics.draw(working(session.logs) / "loss.png"):
-            spool.add("logs/loss.png")
-        if metrics.board:
-            spool.add(f"logs/{_BOARD}")
-        need_turn()
+    metrics = session_metrics(session, recipe, spool)
 
     def sample(checkpoint: str) -> None:
         if not spool:
@@ -164,5 +175,6 @@ def _prepare(origin: Origin, stage: str, spool: Spool | None) -> Prepared:
             report.say(f"no samples of {checkpoint}, training goes on: {fault}")
 
     place = working(session.checkpoints)
+    saved = bringing(session, recipe, spool, metrics)
     run = loop.Run(recipe, accelerator, place, metrics, origin.facts, validation, saved, sample)
     return Prepared(origin, material.prompts, accelerator, batches, run)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -52,6 +53,18 @@ def find_base_model(spec: str, family: str = "") -> Path:
         return hub_folder(Source(match["name"], match["revision"] or "main"))
     hint = f"choose one of: {', '.join(FAMILIES)}, a Diffusers folder, a model file, a link, or OWNER/NAME on the hub"
     raise RecipeError(f"there is no base model {spec!r}", hint)
+
+
+def base_model_here(spec: str) -> Path | None:
+    """The Diffusers folder of a base model where it is on this machine as one; else None, and nothing is fetched."""
+    repository = REPOSITORY.fullmatch(spec)
+    sources = [Source(repository["name"], repository["revision"] or "main")] if repository else ()
+    for source in FAMILIES[spec].sources if spec in FAMILIES else sources:
+        with suppress(DownloadError, WeightsError):
+            if not source.file:
+                return _package_folder(source.package) if source.package else hub_folder(source, offline=True)
+    folder = Path(os.path.expanduser(spec))
+    return folder if spec and os.path.isdir(folder) else None
 
 
 def models_folder() -> Path:

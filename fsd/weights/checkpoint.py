@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from fsd.errors import MachineError, WeightsError
-from fsd.recipe import STAGES
+from fsd.recipe import TITLES
 from fsd.runtime import files
 from fsd.runtime.sealing import MANIFEST, discard, rename_over, seal
 from fsd.runtime.spool.turn import places
 
 OPTIMIZER = "optimizer.safetensors"
-_NAME = re.compile(rf"({'|'.join(STAGES)})-(\d{{6,}})")
+_NAME = re.compile(rf"({'|'.join(TITLES)})-(\d{{6,}})")
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def list_checkpoints(checkpoints: Path, stage: str) -> list[Path]:
 
 def named_checkpoint(checkpoints: Path, name: str, say: Callable[[str], None]) -> Checkpoint | None:
     """The checkpoint of a name, or None; one whole copy is enough, and WeightsError names the fault of the last one."""
-    left = [folder for stage in STAGES for folder in _copies(checkpoints, stage) if folder.name == name]
+    left = [folder for stage in TITLES for folder in _copies(checkpoints, stage) if folder.name == name]
     while left:
         try:
             return verify_checkpoint(left.pop())
@@ -170,7 +170,7 @@ def _newest_of(left: list[Path], say: Callable[[str], None]) -> Checkpoint | Non
 def _copies(checkpoints: Path, stage: str) -> list[Path]:
     """The folders of a stage's checkpoints in all places, oldest step first; within a step the local one last."""
     found = [folder for place in places(checkpoints.parent, checkpoints.name) for folder in _named(place, stage)]
-    return sorted(found, key=_step)  # which keeps the order of places within a step
+    return sorted(found, key=step_of)  # which keeps the order of places within a step
 
 
 def _named(place: Path, stage: str) -> list[Path]:
@@ -178,10 +178,11 @@ def _named(place: Path, stage: str) -> list[Path]:
     if not place.is_dir():
         return []
     named = [folder for folder in place.iterdir() if (match := _NAME.fullmatch(folder.name)) and match[1] == stage]
-    return sorted(named, key=_step)
+    return sorted(named, key=step_of)
 
 
-def _step(folder: Path) -> int:
+def step_of(folder: Path) -> int:
+    """The step that a checkpoint's folder is called by."""
     return int(folder.name.rpartition("-")[2])
 
 
@@ -197,8 +198,8 @@ def is_done(checkpoints: Path, stage: str) -> bool:
 
 def is_superseded(checkpoints: Path, name: str) -> bool:
     """Whether this one place has a checkpoint of that stage with that step or a later one; only its presence is asked."""
-    stage, step = name.rpartition("-")[0], _step(Path(name))
-    return any((folder / MANIFEST).is_file() and _step(folder) >= step for folder in _named(checkpoints, stage))
+    stage, step = name.rpartition("-")[0], step_of(Path(name))
+    return any((folder / MANIFEST).is_file() and step_of(folder) >= step for folder in _named(checkpoints, stage))
 
 
 def superseded(checkpoints: Path, stage: str, say: Callable[[str], None]) -> tuple[Checkpoint | None, list[Path]]:

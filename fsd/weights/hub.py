@@ -53,6 +53,19 @@ def hub_folder(source: Source, offline: bool = False, parts: Collection[str] = (
         ) from None
 
 
+def hub_files(source: Source, patterns: Collection[str], check: Callable[[Path], Path], offline: bool = False) -> Path:
+    """The folder of a repository's files of those names; what is there, and is what `check` wants, is used without asking.
+
+    Arguments and errors as for `hub_folder`, and the errors of `check`.
+    """
+    try:
+        return check(_snapshot(source, patterns, (), offline=True))
+    except (DownloadError, WeightsError):
+        if offline:
+            raise
+    return check(_snapshot(source, patterns, (), offline=False))
+
+
 def hub_file(source: Source, offline: bool = False) -> Path:
     """The one file of a source, in the hub's cache; arguments and errors as for `hub_folder`."""
     assert source.file is not None

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fsd.errors import WeightsError
-from fsd.recipe import Recipe
+from fsd.recipe import STAGES, Recipe
 from fsd.weights.base_folder import ALL_PARTS, base_fingerprint
-from fsd.weights.checkpoint import STAGES, Checkpoint, list_checkpoints, named_checkpoint, newest_checkpoint
+from fsd.weights.checkpoint import Checkpoint, list_checkpoints, named_checkpoint, newest_checkpoint
 from fsd.weights.lora_stage import LORA_FILE
 
 MARK = "fsd.model"

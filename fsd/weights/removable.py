@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fsd.recipe import TITLES
 from fsd.runtime import files, report
 from fsd.runtime.sealing import discard
 from fsd.runtime.spool.local_first import twin
@@ -57,7 +58,7 @@ def removable(session: Path, say: Callable[[str], None]) -> list[Removable]:
     found += [("leftovers", path) for place in (session, session / "checkpoints") for path in _temporary(place)]
     found += [("leftovers", path) for path in _temporary(session.parent) if _untouched_s(path) > UNTOUCHED_S]
     rows = [Removable(kind, path, files.size_bytes(path), session) for kind, path in found if path.exists()]
-    for stage in checkpoint.STAGES:
+    for stage in TITLES:
         newest, older = checkpoint.superseded(session / "checkpoints", stage, say)
         rows += [Removable("checkpoints", folder, files.size_bytes(folder), session) for folder in older]
         if newest and newest.done and (state := newest.folder / checkpoint.OPTIMIZER).is_file():

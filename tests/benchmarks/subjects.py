@@ -36,7 +36,10 @@ from fsd.runtime import files, report  # noqa: E402
 HELD_OUT = 4
 SCORE_SEEDS = 3
 LEAST_RISE, MOST_DRIFT = 0.5, 0.1
-LORA = {"method": "lora", "lora.steps": 400, "lora.learning_rate": 5e-3, "lora.rank": 32}
+LORA = {
+    "method": "lora", "lora.steps": 500, "lora.learning_rate": 5e-3, "lora.rank": 16,
+    "schedule": "cosine", "prior.weight": 2.0,
+}  # fmt: skip
 """What suits the tiny base model, as `fsd.demo` has it for whole weights; every other setting is the same."""
 NO_PRIOR: dict[str, Any] = {"prior.images": 0, "prior.prompts": ()}
 STAGE_VERBS = {"full": (pipeline.train_text_encoder, pipeline.train_unet), "lora": (pipeline.train_lora,)}

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from fsd.runtime.process import child_environment
+
 ROOT = Path(__file__).resolve().parents[2]
 
 STAMP = """
@@ -104,8 +106,9 @@ def measure(code: str, work: Path, arguments: list[str], python: str) -> tuple[l
     """(the seconds of each step after two, peak megabytes until the last step) of a process that runs `code`."""
     result = work / "result.json"
     result.unlink(missing_ok=True)
-    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    environment = os.environ | {"PYTHONPATH": path, "HF_HUB_OFFLINE": "1"}
+    environment = os.environ | {"HF_HUB_OFFLINE": "1"}
+    if code == OURS:
+        environment |= child_environment()
     command = [python, "-c", code, str(result), *arguments]
     ended = subprocess.run(command, env=environment, capture_output=True, text=True)
     if not result.exists():  # what a script does after its last step is not of interest

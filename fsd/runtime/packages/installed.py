@@ -91,8 +91,9 @@ def _on(paths: list[str], ours: bool) -> dict[str, Found]:
     found: dict[str, Found] = {}
     for distribution in metadata.distributions(path=paths):
         try:
-            name, version = normal(distribution.metadata["Name"]), distribution.version
-            needs = [parsed(line) for line in distribution.requires or ()]
+            read = distribution.metadata  # parsed anew each time it is asked for
+            name, version = normal(read["Name"]), read["Version"]
+            needs = [parsed(line) for line in read.get_all("Requires-Dist") or distribution.requires or ()]
         except (KeyError, TypeError, AttributeError, OSError, UnicodeDecodeError):  # a folder that was left half
             continue
         if version and name != "fsd":

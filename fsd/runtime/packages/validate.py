@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fsd.runtime import machine
+from fsd.runtime import lean, machine
 from fsd.runtime.packages import overlay
 from fsd.runtime.process import STOP_WITH_PARENT, child_environment
 
@@ -102,5 +102,6 @@ def _cuda_of(torch: Any) -> tuple[str, str]:
 
 
 if __name__ == "__main__":
+    lean.begin(__name__)
     for name in sys.argv[1:]:
         print(f"\nfsd {json.dumps(_answer(name))}", flush=True)  # on a line of its own, whatever a package prints
