@@ -7,9 +7,12 @@ import json
 import os
 import re
 import sys
+import threading
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -182,6 +185,35 @@ def test_a_bomb_is_refused_by_its_header(session: Session) -> None:
     report = add_photos(session, {"bomb.png": bytes(header)})
     assert report.skipped == [("bomb.png", "60000 x 60000 px is more than can be decoded here")]
     assert Image.MAX_IMAGE_PIXELS is not None
+
+
+class Turned(io.BytesIO):
+    """A photo whose decoding says when it begins and waits for its turn to go on."""
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__(content)
+        self.began, self.turn = threading.Event(), threading.Event()
+
+    def read(self, size: int | None = -1) -> bytes:
+        self.began.set()
+        assert self.turn.wait(60)
+        return super().read(size)
+
+
+def test_threads_that_decode_at_once_leave_pillows_limit_as_it_was() -> None:
+    before, filters = Image.MAX_IMAGE_PIXELS, list(warnings.filters)
+    first, second = (Turned(encoded(scene(), "PNG")) for _ in range(2))
+    with ThreadPoolExecutor(2) as threads:
+        tasks = []
+        for photo in (first, second):
+            tasks.append(threads.submit(decode.decode, photo, "photo"))
+            assert photo.began.wait(60)
+        for photo, task in zip((first, second), tasks, strict=True):
+            assert Image.MAX_IMAGE_PIXELS is None
+            photo.turn.set()
+            assert task.result().size == (120, 80)
+    assert before == Image.MAX_IMAGE_PIXELS
+    assert list(warnings.filters) == filters
 
 
 good_jpeg = encoded(scene(), "JPEG")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from io import BytesIO
 from math import ceil
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from fsd.data.box import Area, Box
@@ -58,8 +59,7 @@ def decode(source: bytes | BinaryIO, name: str, max_side_px: int = MAX_SIDE_PX) 
     """The photo in a file's bytes; SessionError naming `name` and the reason."""
     stream = BytesIO(source) if isinstance(source, bytes) else source
     hint = "open it in a picture viewer and save it anew, or leave it out"
-    with _own_pixel_limit(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _pillows_limits:
         try:
             return _decode(stream, max_side_px)
         except _Refused as refusal:
@@ -189,9 +189,31 @@ def _register_heif() -> bool:
     return True
 
 
+class _PutAside:
+    """Pillow's limit on pixels and all warnings, while any thread decodes: both are one for the whole process.
+
+    `_bound` counts the pixels itself, and knows what a JPEG is reduced to.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._put_back = Lock(), 0, ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._put_back.enter_context(_own_pixel_limit())
+                self._put_back.enter_context(warnings.catch_warnings(action="ignore"))
+            self._inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._put_back.close()
+
+
 @contextmanager
 def _own_pixel_limit() -> Iterator[None]:
-    """Pillow's limit on pixels put aside: `_bound` counts them itself, and knows what a JPEG is reduced to."""
     try:
         from PIL import Image
     except ModuleNotFoundError as fault:
@@ -202,3 +224,6 @@ def _own_pixel_limit() -> Iterator[None]:
         yield
     finally:
         Image.MAX_IMAGE_PIXELS = before
+
+
+_pillows_limits = _PutAside()
