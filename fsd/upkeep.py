@@ -133,7 +133,8 @@ def clean_session(session: Session, *what: str) -> Result:
     """List what can go from a session, by size, or free it.
 
     What is deleted from Drive goes into its bin, and counts until that is emptied.
-    what: cache, leftovers, checkpoints, optimizer, local, unconfirmed, aside, bin; or all: the first five. None lists.
+    what: cache, leftovers, checkpoints, optimizer, local, unconfirmed, aside, photos_aside, originals, bin; or all: the
+    first five. None lists.
     """
     named = [one_of("what", name, "all", *removable.KINDS) for name in what if name]
     kinds = {kind for name in named for kind in (removable.SURE if name == "all" else [name])}

@@ -165,6 +165,10 @@ def test_a_photo_is_set_aside_with_all_that_is_its_and_comes_back(editor: Captio
     with pytest.raises(SessionError, match="there is a file of that name"):
         editor.undo()
     assert [path.name for path in editor.set_aside(["b.png"])] == ["b (2).png"]
+    shutil.rmtree(session.photos_aside)  # as clean_session frees it
+    with pytest.raises(SessionError, match=r"b \(2\)\.png is no longer in"):
+        editor.undo()
+    assert "b.png" not in editor.names()
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "b.png", "c.webp"])

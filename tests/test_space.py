@@ -83,6 +83,10 @@ def test_a_checkpoints_size_is_told_before_it_is_written(tmp_path: Path) -> None
 # --- what can go -------------------------------------------------------------------------------------------------------
 
 
+KEPT = (("photos_aside/instance_images/b.png", 700), ("originals/instance_images/a-0123.png", 800))
+"""What somebody set aside or turned: it goes only when it is named."""
+
+
 def save(checkpoints: Path, step: int, done: bool = False) -> None:
     def write(folder: Path) -> None:
         (folder / "unet").mkdir()
@@ -100,7 +104,7 @@ def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     checkpoints = folder / "checkpoints"
     for step in (1, 2, 3):
         save(checkpoints, step, done=step == 3)
-    for name, size in (("cache/latents", 9000), (".dog.ckpt.partial-1", 300), ("instance_images/a.png", 10)):
+    for name, size in (("cache/latents", 9000), (".dog.ckpt.partial-1", 300), ("instance_images/a.png", 10), *KEPT):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x" * size)
@@ -116,7 +120,8 @@ def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_what_can_go_is_listed_by_size(session: Path) -> None:
     rows = removable(session, print)
     assert [row.size_bytes for row in rows] == sorted((row.size_bytes for row in rows), reverse=True)
-    assert {row.kind for row in rows} == {"bin", "cache", "checkpoints", "leftovers", "optimizer"} <= KINDS.keys()
+    sure, named = {"cache", "checkpoints", "leftovers", "optimizer"}, {"bin", "photos_aside", "originals"}
+    assert {row.kind for row in rows} == sure | named <= KINDS.keys()
     assert rows[0].kind == "bin" and rows[1].kind == "cache"
     assert {row.path.name for row in rows if row.kind == "checkpoints"} == {"unet-000001", "unet-000002"}
 
@@ -126,12 +131,13 @@ def test_listing_frees_nothing_and_freeing_leaves_what_trains_on(session: Path) 
     rows = removable(session, print)
     assert sorted(session.rglob("*")) == before
     freed = free(rows, SURE)
-    assert freed == sum(row.size_bytes for row in rows if row.kind != "bin")
-    assert [row.kind for row in removable(session, print)] == ["bin"]
+    assert freed == sum(row.size_bytes for row in rows if row.kind in SURE)
+    assert [row.kind for row in removable(session, print)] == ["bin", "originals", "photos_aside"]
     newest = checkpoint.newest_checkpoint(session / "checkpoints", "unet", print)
     assert newest is not None and newest.step == 3
     assert (session / "instance_images" / "a.png").exists()
     assert free(removable(session, print), ["bin"]) == 50_000
+    assert free(removable(session, print), ["photos_aside", "originals"]) == 1500 and not removable(session, print)
 
 
 def test_local_copies_go_only_as_far_as_google_has_them(session: Path) -> None:

@@ -49,7 +49,7 @@ def in_batches(
         size = min(2 * size, MOST) if grows else size
 
 
-def ahead(items: Iterable[Item], read: Callable[[Item], Made], depth: int = 2 * FIRST) -> Iterator[Made]:
+def ahead(items: Iterable[Item], read: Callable[[Item], Made], depth: int = MOST) -> Iterator[Made]:
     """What `read` makes of each item, in their order, read by threads while earlier ones are worked on; `depth` are kept."""
     source = iter(items)
     with ThreadPoolExecutor(2) as threads:

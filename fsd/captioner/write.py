@@ -1,12 +1,15 @@
 """Captions for a session's photos, in a process of its own: `python -m fsd.captioner.write SESSION_FOLDER REQUEST`.
 
 REQUEST: what `CaptionRequest` holds, as JSON. Each batch's captions are in the session before the next one is looked at.
+Words that are drawn (do_sample) depend on the recipe's seed and the photo's name alone: then photos are looked at one by one.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from fsd.captioner.batching import ahead, in_batches
 from fsd.captioner.opening import open_captioner
@@ -19,6 +22,7 @@ from fsd.data.session import open_session_folder
 from fsd.families.captioners import WRITE
 from fsd.runtime import report
 from fsd.runtime.child import stage_main
+from fsd.train.randomness import generator
 
 
 def main(arguments: list[str]) -> dict[str, Any]:
@@ -30,12 +34,14 @@ def main(arguments: list[str]) -> dict[str, Any]:
         captioner = open_captioner(Path(request.folder), WRITE, quantize=request.quantize)
         if request.taught:
             take_adapter(captioner, Path(request.taught), Path(request.folder))
-        looking = Looking(session)
+        looking, seed = Looking(session), session.recipe().seed
         filled = session.recipe().prompt(request.wording.prefix) if request.wording.prefix else ""
         with report.progress("captions", run.before + len(run.todo), run.before, unit=" photos") as bar:
             seen = looking.seen(ahead(run.todo, looking.at))
 
             def work(batch: list[tuple[Path, Any]]) -> list[str]:
+                if generation.do_sample:
+                    torch.manual_seed(generator(seed, BY, batch[0][0].name).initial_seed())
                 said = say(captioner, [picture for _, picture in batch], "", generation)
                 words = [
                     (path, request.wording.of(text, filled))
@@ -50,7 +56,7 @@ def main(arguments: list[str]) -> dict[str, Any]:
                 bar.update(len(batch))
                 return names
 
-            done = [name for _, name in in_batches(seen, work, request.batch_size)]
+            done = [name for _, name in in_batches(seen, work, 1 if generation.do_sample else request.batch_size)]
             bar.update(run.before + len(run.todo) - bar.n)
         run.end()
     written = [name for name in done if name not in looking.skipped]

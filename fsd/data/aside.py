@@ -109,7 +109,9 @@ def _do(session: Session, lines: list[Entry]) -> None:
 
 def _move(source: Path, target: Path) -> None:
     if not source.is_file():
-        return
+        if target.is_file():
+            return
+        raise SessionError(f"{source.name} is no longer in {source.parent}", "add it again")
     if target.exists():
         hint = "rename one of them, then try again"
         raise SessionError(f"{source.name} cannot move to {target}: there is a file of that name", hint)

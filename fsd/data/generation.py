@@ -17,6 +17,8 @@ _BOUNDS = {
     "min_new_tokens": (0, 500),
     "max_new_tokens": (1, 500),
 }
+_REAL = ("temperature", "top_p", "length_penalty", "repetition_penalty")
+"""Those that transformers takes as a float only."""
 _KNOWN = (
     *_BOUNDS, "do_sample", "top_k", "length_penalty", "repetition_penalty", "no_repeat_ngram_size", "early_stopping",
 )  # fmt: skip
@@ -25,7 +27,8 @@ _KNOWN = (
 def read_generation(text: str, kept: Path) -> dict[str, Any]:
     """Settings of transformers' GenerationConfig: of "num_beams=5 temperature=0.7", or of a file; without text the kept ones.
 
-    kept: the file of those that were used last. RecipeError for what is neither.
+    A temperature, top_p or top_k means that words are drawn, without beams unless some are asked for. kept: the file of those
+    that were used last. RecipeError for what is neither.
     """
     if "=" in text:
         pairs = dict(pair.partition("=")[::2] for pair in text.split())
@@ -34,7 +37,7 @@ def read_generation(text: str, kept: Path) -> dict[str, Any]:
                 f"{meant(name, _KNOWN)}known are: {', '.join(_KNOWN)}; the file of a GenerationConfig may hold others"
             )
             raise RecipeError(f"there is no generation setting {name!r}", hint)
-        drawn = {"do_sample": True} if pairs.keys() & {"temperature", "top_p", "top_k"} else {}
+        drawn = {"do_sample": True, "num_beams": 1} if pairs.keys() & {"temperature", "top_p", "top_k"} else {}
         return _checked({**GENERATION, **drawn, **{name: _plain(value) for name, value in pairs.items()}})
     path = Path(text).expanduser() if text else kept
     if not path.is_file():
@@ -53,7 +56,10 @@ def read_generation(text: str, kept: Path) -> dict[str, Any]:
 
 
 def _checked(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings; RecipeError naming each that is out of its bounds. Others are transformers' to judge."""
+    """The settings, 2 as 2.0 where a float is needed; RecipeError naming each that is out of its bounds.
+
+    Others are transformers' to judge.
+    """
     asked = [(name, settings[name], bounds) for name, bounds in _BOUNDS.items() if settings.get(name) is not None]
     wrong = [
         f"{name} is {value!r}, not {low:g} to {high:g}"
@@ -62,7 +68,7 @@ def _checked(settings: dict[str, Any]) -> dict[str, Any]:
     ]
     if wrong:
         raise RecipeError(f"captions cannot be written so: {'; '.join(wrong)}", "change the settings of generation")
-    return settings
+    return {name: float(value) if name in _REAL and type(value) is int else value for name, value in settings.items()}
 
 
 def _plain(text: str) -> Any:

@@ -12,7 +12,8 @@ from fsd.errors import RecipeError
 class Wording:
     """What becomes of a captioner's words. prefix: stands before them; {identifier} and {class} stay open, as in templates.
 
-    replace: words and what stands in their place, if anything does: whole words in any case.
+    replace: words and what stands in their place, if anything does: whole words in any case, the longest first; what
+    was put in is not replaced again.
     """
 
     prefix: str = ""
@@ -20,9 +21,12 @@ class Wording:
 
     def of(self, said: str, filled: str = "") -> str:
         """The caption. filled: the prefix as prompts have it; a captioner that was taught it says it itself."""
-        for words, instead in self.replace.items():
-            plain = instead.replace("\\", r"\\")
-            said = re.sub(rf"(?<!\w){re.escape(words)}(?!\w)", plain, said, flags=re.IGNORECASE)
+        if self.replace:
+            instead = {words.lower(): other for words, other in self.replace.items()}
+            any_of = "|".join(map(re.escape, sorted(instead, key=len, reverse=True)))
+            said = re.sub(
+                rf"(?<!\w)({any_of})(?!\w)", lambda found: instead[found[0].lower()], said, flags=re.IGNORECASE
+            )
         said = re.sub(r"\s+([,.;])", r"\1", " ".join(said.split())).strip(" ,;")
         prefix = " ".join(self.prefix.split())
         for known in filter(None, (prefix.rstrip(" ,"), filled.rstrip(" ,"))):

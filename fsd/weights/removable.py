@@ -25,6 +25,8 @@ KINDS = {
     "local": "copies on this machine's disk of what Google has confirmed",
     "unconfirmed": "copies on this machine's disk of what is written to Drive, which Google has not confirmed",
     "aside": "what this machine held when another had gone on with the session",
+    "photos_aside": "photos that were set aside",
+    "originals": "photos as they were before they were turned, to which an undo goes back",
     "bin": "sessions that were removed",
 }
 """What can go, by the name under which it is freed."""
@@ -54,7 +56,8 @@ def removable(session: Path, say: Callable[[str], None]) -> list[Removable]:
     The newest checkpoints are read and verified, which takes a while. Leftovers younger than a day beside the session,
     which another process may be writing, are left out.
     """
-    found = [("cache", session / "cache"), *(("bin", path) for path in _folders(session.parent.parent / "bin"))]
+    found = [(kind, session / kind) for kind in ("cache", "photos_aside", "originals")]
+    found += [("bin", path) for path in _folders(session.parent.parent / "bin")]
     found += [("leftovers", path) for place in (session, session / "checkpoints") for path in _temporary(place)]
     found += [("leftovers", path) for path in _temporary(session.parent) if _untouched_s(path) > UNTOUCHED_S]
     rows = [Removable(kind, path, files.size_bytes(path), session) for kind, path in found if path.exists()]
