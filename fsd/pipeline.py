@@ -166,7 +166,8 @@ def caption_photos(
     again: also photos that have a caption; what they had stays in the history.
     quantize: none, int8 or nf4 (default: the first that fits this machine's memory).
     generation: how it writes, as transformers' GenerationConfig says: "num_beams=5 max_new_tokens=40 min_new_tokens=5
-    do_sample=true temperature=0.7 top_p=0.9", or the file of one; kept in the session and used again.
+    temperature=0.7 top_p=0.9", or the file of one; kept in the session and used again. A temperature or top_p has words
+    drawn, by the session's seed.
     """
     from fsd.captioners import captions_by_model
     from fsd.data.captions import prompt_table, prompt_table_text, write_captions

@@ -143,6 +143,38 @@ def test_stepping_during_the_backward_pass_is_plain_adamw_and_leaves_no_gradient
         assert ours_weight.grad is None
 
 
+def test_buckets_keep_labels_and_sizes_apart_and_step_what_has_a_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fsd.train.optimizer._BUCKET_BYTES", 64 * 96 * 4)
+    network, unused = make_network(), nn.Parameter(torch.ones(3))
+    weights = {"0.unused": unused, **dict(network.named_parameters())}
+    optimizer = Optimizer(weights, "adamw", 0.0, True)
+    expected = [["0.unused"], ["0.weight"], ["0.bias"], ["2.weight"], ["2.bias"]]
+    assert [list(bucket.weights) for bucket in optimizer._buckets] == expected
+    before = {name: weight.detach().clone() for name, weight in weights.items()}
+    optimizer.set_learning_rates({"0": 1e-3, "2": 0.0})
+    network(torch.ones(5, 64)).square().mean().backward()
+    optimizer.step()
+    changed = [name for name, weight in weights.items() if not torch.equal(weight, before[name])]
+    assert changed == ["0.weight", "0.bias"]
+
+
+def test_a_bucket_steps_once_all_its_gradients_are_there_and_at_the_last_of_several_passes() -> None:
+    network, unused = make_network(), nn.Parameter(torch.ones(3))
+    optimizer = Optimizer({**dict(network.named_parameters()), "2.unused": unused}, "adamw", 0.0, True)
+    optimizer.set_learning_rates({"0": 1e-3, "2": 1e-3})
+
+    def pass_back(last: bool) -> list[bool]:
+        optimizer.next_is_last(last)
+        network(torch.ones(5, 64)).square().mean().backward()
+        return [weight.grad is None for weight in network.parameters()]
+
+    assert pass_back(last=False) == [False] * 4
+    assert pass_back(last=True) == [True, True, False, False]  # the other bucket waits for what has no gradient
+    optimizer.step()
+    assert all(weight.grad is None for weight in network.parameters())
+    assert pass_back(last=True) == [True, True, False, False]
+
+
 def test_batches_are_a_function_of_the_step() -> None:
     from fsd.train.batch import Batches, Example
 
