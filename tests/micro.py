@@ -11,8 +11,8 @@ from fsd.data.session import Session
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 # Tests that run in parallel share the cores, and PyTorch's threads wait for each other busily.
-_workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // _workers)))
+if _workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
+    os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // int(_workers)))
 
 torch = pytest.importorskip("torch")
 diffusers = pytest.importorskip("diffusers")

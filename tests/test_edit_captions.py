@@ -34,6 +34,8 @@ from playwright.sync_api import expect
 
 expect.set_options(timeout=browser.WAIT_MS)
 CAPTIONS = {"a.png": "a red cup, on a table", "b.png": "a red cup, in snow", "c.jpg": "a red, red cup, on a table"}
+PAUSE_MS = 2000
+"""Longer than what counts as a pause in typing."""
 CARDS = ".fsd-grid .fsd-card:visible"
 
 
@@ -226,16 +228,20 @@ def studio(root: Path, scratch: Path) -> Iterator[str]:
 def test_in_the_studio(session: Session, chromium: Any, shots: Path, tmp_path: Path) -> None:
     pytest.importorskip("gradio")
     with studio(tmp_path, tmp_path / "scratch") as address, browser.page_of(chromium, browser.DESK) as page:
+        page.clock.install()  # so that time can be passed without waiting
         page.goto(address)
         page.get_by_role("tab", name="Captions").click()
         expect(page.locator(CARDS)).to_have_count(4)
         expect(card(page, "a.png").locator(".fsd-meter")).to_contain_text("6 / 75")
         first = card(page, "a.png").locator("textarea")
+        first.evaluate("field => { window.heard = 0; field.addEventListener('blur', () => window.heard++) }")
         first.fill("a red cup of tea")
         first.press("Control+Enter")
         expect(card(page, "a.png").locator(".fsd-saved")).to_be_visible()
         expect(card(page, "b.png").locator("textarea")).to_be_focused()
         assert said(session)["a"] == "a red cup of tea"
+        page.clock.fast_forward(PAUSE_MS)
+        assert page.evaluate("window.heard") == 1  # as it was left; not once more, when it may show something else
 
         page.locator("#find textarea, #find input").fill("red")
         page.locator("#replace textarea, #replace input").fill("blue")
@@ -259,14 +265,21 @@ def test_in_the_studio(session: Session, chromium: Any, shots: Path, tmp_path: P
         expect(page.locator("#said")).to_contain_text("b.png is turned")
         card(page, "c.jpg").get_by_role("button", name="Set aside").click()
         expect(page.locator(CARDS)).to_have_count(3)
+        last = card(page, "d.png").locator("textarea")
+        last.fill("a cup")
+        page.clock.fast_forward(PAUSE_MS)
+        expect(card(page, "d.png").locator(".fsd-saved")).to_be_visible()
+        expect(last).to_be_focused()
         page.locator("#filter textarea, #filter input").fill("snow")
         expect(page.locator(CARDS)).to_have_count(1)
 
         page.reload()
         page.get_by_role("tab", name="Captions").click()
         expect(page.locator(CARDS)).to_have_count(3)
-        assert said(session) == {"a": "a red cup of tea", "b": CAPTIONS["b.png"]}
+        assert said(session) == {"a": "a red cup of tea", "b": CAPTIONS["b.png"], "d": "a cup"}
         page.screenshot(path=shots / "studio-aside.png", full_page=True)
+        page.locator("#undo").click()
+        expect(last).to_have_value("")
         page.locator("#undo").click()
         expect(card(page, "c.jpg").locator("textarea")).to_have_value(CAPTIONS["c.jpg"])
         assert page.asked == [] and browser.overflow_px(page) == 0

@@ -70,11 +70,14 @@ SCRIPT = r"""
     draw(square, left + way[0] * step, top + way[1] * step, side + way[2] * step);
     clearTimeout(timer); timer = setTimeout(() => say(square), 400);
   };
+  document.addEventListener('focusout', event => clearTimeout(event.target.fsdTimer));
   document.addEventListener('input', event => {
     const field = event.target.closest && event.target.closest('.fsd-captions .fsd-text textarea');
     if (!field || !event.isTrusted) return;
     clearTimeout(field.fsdTimer);
+    const typed = field.value;
     field.fsdTimer = setTimeout(() => {
+      if (field.value !== typed) return;
       for (const name of ['change', 'blur']) field.dispatchEvent(new Event(name, {bubbles: name === 'change'}));
     }, 1500);
   });
@@ -83,5 +86,5 @@ SCRIPT = r"""
 """Of a crop's square that is dragged, the numbers "left,top,side" go to the input within the class that it names.
 
 The events are those that typing would cause, so that the page's own widgets hear of it. A caption is also heard of when its
-field is left, and when typing pauses; Ctrl+Enter goes on to the next one.
+field is left, else when typing pauses, unless something else has changed it by then; Ctrl+Enter goes on to the next one.
 """
