@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from fsd.recipe import Recipe
-from fsd.train import slices
+from fsd.train import bnb
 from fsd.train.latents import Latents
 from fsd.train.loss import dreambooth_loss
 from fsd.train.noise import Diffusion, draw_noise, load_schedule
@@ -110,11 +110,11 @@ def test_saved_optimizer_state_goes_on_bit_for_bit(kind: str, during_backward: b
 
 @pytest.mark.parametrize("name", ["AdamW8bit", "Lion8bit"])
 def test_large_8_bit_weights_step_slice_by_slice_with_the_same_bits(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slices, "SLICE", 4096)
+    monkeypatch.setattr(bnb, "SLICE", 4096)
     kind = getattr(pytest.importorskip("bitsandbytes").optim, name)
     start = torch.randn(3, 5000, generator=generator("weight"))
     ended = []
-    for made in (kind, slices.in_slices(kind)):
+    for made in (kind, bnb.adapted(kind)):
         weight = nn.Parameter(start.clone())
         optimizer = made([weight], lr=1e-2, weight_decay=0.1)
         for step in range(4):
@@ -127,6 +127,20 @@ def test_large_8_bit_weights_step_slice_by_slice_with_the_same_bits(name: str, m
         assert optimizer.state[weight]["step"] == 4
     assert not torch.equal(ended[0][0], start)
     assert all(torch.equal(*pair) for pair in zip(*ended, strict=True))
+
+
+def test_a_gpu_is_not_waited_for_after_each_weight(monkeypatch: pytest.MonkeyPatch) -> None:
+    optimizer = pytest.importorskip("bitsandbytes.optim.optimizer")
+    waited: list[torch.Tensor] = []
+    monkeypatch.setattr(optimizer, "sync_gpu", waited.append)
+    network = make_network()
+    for during_backward in (True, False):
+        run_steps(network, Optimizer(dict(network.named_parameters()), "adamw8bit", 0.01, during_backward), range(1))
+    assert not waited
+    weight = nn.Parameter(torch.ones(8))
+    weight.grad = torch.ones(8)
+    pytest.importorskip("bitsandbytes.optim").AdamW8bit([weight]).step()
+    assert len(waited) == 1  # by bitsandbytes' own, for others
 
 
 def test_stepping_during_the_backward_pass_is_plain_adamw_and_leaves_no_gradients() -> None:

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from fsd.errors import MachineError
 from fsd.runtime.lean import bring_back
+from fsd.train.bnb import adapted
 from fsd.train.sharding import alike, whole
-from fsd.train.slices import in_slices
 
 _BUCKET_BYTES = 16 << 20
 """Of weights that are stepped in one call: as much more of gradients is in memory."""
@@ -54,7 +54,7 @@ class Kind:
             what = f"the optimizer needs {self.package}, which is not installed"
             raise MachineError(what, f"pip install {self.package}, or choose optimizer 'adamw'") from None
         kind = getattr(module, self.name)
-        found: torch.optim.Optimizer = (in_slices(kind) if self.package == "bitsandbytes" else kind)(
+        found: torch.optim.Optimizer = (adapted(kind) if self.package == "bitsandbytes" else kind)(
             weights, lr=1.0 if self.finds_rate else 0.0, weight_decay=weight_decay, **self.options or {}
         )
         return found

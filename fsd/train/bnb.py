@@ -1,11 +1,16 @@
-"""bitsandbytes' 8-bit optimizers on a CPU, a slice of a weight at a time.
+"""bitsandbytes' optimizers as training uses them: on a CPU a slice of a weight at a time, on a GPU without a pause.
 
-There its kernels unpack a weight's whole state, and keep several copies of it: with a full-size SD 1.5 UNet the peak is 0.3 GB
-higher. Blocks of 256 numbers know nothing of each other, so slices of whole blocks give the same bits.
+On a CPU its kernels unpack a weight's whole 8-bit state, and keep several copies of it: with a full-size SD 1.5 UNet the peak
+is 0.3 GB higher. Blocks of 256 numbers know nothing of each other, so slices of whole blocks give the same bits.
+
+On a GPU it waits after each weight until all work there is done, as only its paged optimizers need it: during the backward
+pass that would be hundreds of times a step.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from torch import nn
@@ -15,10 +20,14 @@ SLICE = 1 << 22
 _BLOCK = 256
 
 
-def in_slices(kind: type[Any]) -> type[Any]:
-    """An optimizer of bitsandbytes that steps large 8-bit weights on a CPU slice by slice."""
+def adapted(kind: type[Any]) -> type[Any]:
+    """An optimizer of bitsandbytes, not one of its paged ones, that does so."""
 
-    class Sliced(kind):
+    class Adapted(kind):
+        def step(self, closure: Any = None) -> Any:
+            with _without_waiting():
+                return super().step(closure)
+
         def update_step(self, group: dict[str, Any], weight: nn.Parameter, *place: int) -> None:
             whole = self.state[weight]
             if weight.device.type != "cpu" or "absmax1" not in whole or weight.numel() <= SLICE:
@@ -34,8 +43,23 @@ def in_slices(kind: type[Any]) -> type[Any]:
                 step = self.state.pop(part)["step"]
             whole["step"] = step
 
-    Sliced.__name__ = kind.__name__
-    return Sliced
+    Adapted.__name__ = kind.__name__
+    return Adapted
+
+
+@contextmanager
+def _without_waiting() -> Iterator[None]:
+    from bitsandbytes.optim import optimizer
+
+    wait = getattr(optimizer, "sync_gpu", None)  # which older versions have not
+    if wait is None:
+        yield
+        return
+    optimizer.sync_gpu = lambda tensor: None
+    try:
+        yield
+    finally:
+        optimizer.sync_gpu = wait
 
 
 def _slice(name: str, value: Any, start: int) -> Any:
