@@ -10,8 +10,11 @@ import gradio as gr
 from fsd.data.caption_editor import CaptionEditor, Row
 from fsd.webui.captions.cards import facts_html, prompt_of, row_picture
 
-IN_TURN: dict[str, Any] = {"show_progress": "hidden", "concurrency_limit": 1, "concurrency_id": "captions"}
-"""How the tab's events are answered: in their order, so that a field that was just left is saved before a page is drawn anew."""
+IN_TURN: dict[str, Any] = {
+    "show_progress": "hidden", "trigger_mode": "multiple", "concurrency_limit": 1, "concurrency_id": "captions",
+}  # fmt: skip
+"""How the tab's events are answered: every one, also while another is under way, and in their order, so that a field that was
+just left is saved before a page is drawn anew."""
 
 
 class CaptionCard:

@@ -69,8 +69,9 @@ class ToolBox:
             found = counted(editor_of(name).count(find, regex)) if name and find else ""
             return f"<span class='fsd-quiet'>{found}</span>"
 
-        for asked in (self.find.blur, self.find.submit, self.regex.input):
-            asked(careful(count), [session, self.find, self.regex], self.count, show_progress="hidden")
+        for asked in (self.find.change, self.find.blur, self.find.submit, self.regex.input):
+            of = [session, self.find, self.regex]
+            asked(careful(count), of, self.count, show_progress="hidden", trigger_mode="always_last")
 
 
 class AsideBox:

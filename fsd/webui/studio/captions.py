@@ -94,18 +94,18 @@ class CaptionsTab:
 
     def _wire(self) -> None:
         every: list[Any] = [self.session, self.filter, self.first]
-        hidden = IN_TURN
 
         def then(trigger: Any, work: Callable[..., str], *more: Any) -> None:
             """Have a button do something for the session, and draw the page anew."""
-            trigger(careful(self._doing(work)), [*every, *more], self._drawn(), **hidden)
+            trigger(careful(self._doing(work)), [*every, *more], self._drawn(), **IN_TURN)
 
         then(self.session.input, lambda editor: "")
-        then(self.filter.change, lambda editor: "")
         then(self.undo.click, lambda editor: undone("Undone", editor.undo()))
         then(self.redo.click, lambda editor: undone("Done again", editor.redo()))
         for button, step in ((self.back, -PAGE), (self.on, PAGE)):
-            button.click(careful(self._turned(step)), every, self._drawn(), **hidden)
+            button.click(careful(self._turned(step)), every, self._drawn(), **IN_TURN)
+        last_alone = IN_TURN | {"trigger_mode": "always_last"}
+        self.filter.change(careful(self._turned(0)), every, self._drawn(), **last_alone)
         self.tools.wire(then)
         self.tools.wire_count(self._editor, self.session)
         self.aside.wire(then)
@@ -115,7 +115,7 @@ class CaptionsTab:
                 careful(self._save),
                 [card.photo, card.text],
                 [card.facts, card.text, self.said, self.undo, self.redo],
-                **hidden,
+                **IN_TURN,
             )
             then(card.left.click, lambda editor, which: f"{editor.turn(told(which)[1], 3)} is turned", card.photo)
             then(card.right.click, lambda editor, which: f"{editor.turn(told(which)[1], 1)} is turned", card.photo)

@@ -22,8 +22,16 @@ HEAD = """<style>
   .gradio-container .app { padding: 4px 12px 24px !important; }
   .tab-container button { padding: 0 7px !important; font-size: 13.5px !important; }
 }
-</style>"""
-"""Needed before the page's scripts run: they measure once which tabs fit, and put the others into a menu."""
+.overflow-menu { position: absolute; right: 0; }
+</style>
+<script>
+document.addEventListener('load', event => {
+  if (event.target.rel === 'stylesheet') dispatchEvent(new Event('resize'));
+}, true);
+</script>"""
+"""Gradio measures which tabs fit, and puts the others into a menu: all of them fit a phone by this style, which is there before
+it measures. It does so anew with each style sheet that arrives, and the menu's button takes none of the tabs' room, else what
+was in the menu once would stay there."""
 
 STYLE = """
 .gradio-container .app { max-width: 1240px !important; padding: 8px 24px 32px !important; }
