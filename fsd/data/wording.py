@@ -24,9 +24,8 @@ class Wording:
         if self.replace:
             instead = {words.lower(): other for words, other in self.replace.items()}
             any_of = "|".join(map(re.escape, sorted(instead, key=len, reverse=True)))
-            said = re.sub(
-                rf"(?<!\w)({any_of})(?!\w)", lambda found: instead[found[0].lower()], said, flags=re.IGNORECASE
-            )
+            whole_word = re.compile(rf"(?<!\w)({any_of})(?!\w)", re.IGNORECASE)
+            said = whole_word.sub(lambda found: instead.get(found[0].lower(), found[0]), said)
         said = re.sub(r"\s+([,.;])", r"\1", " ".join(said.split())).strip(" ,;")
         prefix = " ".join(self.prefix.split())
         for known in filter(None, (prefix.rstrip(" ,"), filled.rstrip(" ,"))):
