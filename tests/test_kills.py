@@ -23,7 +23,7 @@ def test_ten_kills_end_with_the_bits_of_an_uninterrupted_run() -> None:
     where = re.search(r"(\d+) before .* step, (\d+) in a step, (\d+) in a save, (\d+) after", done.stdout)
     lost = re.search(r"(\d+) took the machine along", done.stdout)
     assert stages and where and lost, done.stdout
-    assert min(map(int, stages.groups())) >= 1, done.stdout  # a moment may come too late: the stage has ended before
+    assert min(map(int, stages.groups())) >= 3, done.stdout
     assert sum(map(int, where.groups())) == sum(map(int, stages.groups())) == 10, done.stdout
-    assert int(lost[1]) >= 1, done.stdout
+    assert int(lost[1]) >= 2, done.stdout
     assert "10 of 10 kills, each resumed, ended with the bits of the uninterrupted run" in done.stdout
