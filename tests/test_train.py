@@ -158,7 +158,7 @@ def test_stepping_during_the_backward_pass_is_plain_adamw_and_leaves_no_gradient
 
 
 def test_buckets_keep_labels_and_sizes_apart_and_step_what_has_a_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fsd.train.optimizer._BUCKET_BYTES", 64 * 96 * 4)
+    monkeypatch.setattr("fsd.train.gradient_buckets.BUCKET_BYTES", 64 * 96 * 4)
     network, unused = make_network(), nn.Parameter(torch.ones(3))
     weights = {"0.unused": unused, **dict(network.named_parameters())}
     optimizer = Optimizer(weights, "adamw", 0.0, True)

@@ -6,7 +6,7 @@ Stepping during the backward pass frees gradients as it goes: a full-size SD 1.5
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +16,8 @@ from torch import Tensor, nn
 from fsd.errors import MachineError
 from fsd.runtime.lean import bring_back
 from fsd.train.bnb import adapted
+from fsd.train.gradient_buckets import Bucket, bucketed, label_of
 from fsd.train.sharding import alike, whole
-
-_BUCKET_BYTES = 16 << 20
-"""Of weights that are stepped in one call: as much more of gradients is in memory."""
 
 
 def learning_rate_at(step: int, steps: int, peak: float, schedule: str, warmup_steps: int) -> float:
@@ -83,11 +81,11 @@ class Optimizer:
         self.whole: torch.optim.Optimizer | None = None
         """The one torch optimizer, for Accelerate to prepare; None when weights are stepped during the backward pass."""
         self._weights = weights
-        self._buckets: list[_Bucket] = []
+        self._buckets: list[Bucket] = []
         self._last = True
         if during_backward and KINDS[kind].alone:
-            for some in _bucketed(weights):
-                bucket = _Bucket(some, _grouped(some, kind, weight_decay))
+            for some in bucketed(weights):
+                bucket = Bucket(some, _grouped(some, kind, weight_decay))
                 self._buckets.append(bucket)
                 for weight in some.values():
                     weight.register_post_accumulate_grad_hook(self._stepper(bucket))
@@ -163,7 +161,7 @@ class Optimizer:
         return {weight: optimizer.state[weight] for optimizer in self._all()
                 for group in optimizer.param_groups for weight in group["params"]}  # fmt: skip
 
-    def _stepper(self, bucket: _Bucket) -> Any:
+    def _stepper(self, bucket: Bucket) -> Any:
         def ready(_: Tensor) -> None:
             if self._last:
                 bucket.ready()
@@ -171,52 +169,14 @@ class Optimizer:
         return ready
 
 
-class _Bucket:
-    """Weights, by name, that an optimizer of their own steps as soon as all of them have their gradients.
-
-    One call steps them all: a UNet has hundreds of small weights, and a call costs more than what it computes for one.
-    """
-
-    def __init__(self, weights: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
-        self.weights, self.optimizer = weights, optimizer
-        self._lacking = len(weights)
-
-    def ready(self) -> None:
-        """One more weight has its gradient."""
-        self._lacking -= 1
-        if not self._lacking:
-            self.step()
-
-    def step(self) -> None:
-        """Update the weights that have a gradient, and forget it."""
-        self._lacking = len(self.weights)
-        if any(weight.grad is not None for weight in self.weights.values()):
-            self.optimizer.step()
-            self.optimizer.zero_grad(set_to_none=True)
-
-
 def _grouped(weights: dict[str, nn.Parameter], kind: str, weight_decay: float) -> torch.optim.Optimizer:
     """An optimizer over weights, with a group for each label."""
-    labels = dict.fromkeys(map(_label, weights))
-    groups = [[weight for name, weight in weights.items() if _label(name) == label] for label in labels]
+    labels = dict.fromkeys(map(label_of, weights))
+    groups = [[weight for name, weight in weights.items() if label_of(name) == label] for label in labels]
     made = KINDS[kind].make([{"params": group} for group in groups], weight_decay)
     for label, group in zip(labels, made.param_groups, strict=True):
         group["label"] = label
     return made
-
-
-def _bucketed(weights: dict[str, nn.Parameter]) -> Iterator[dict[str, nn.Parameter]]:
-    """The weights in their order, as many of a label at once as stay below a bucket's size; a larger one alone."""
-    some: dict[str, nn.Parameter] = {}
-    size_bytes, label = 0, ""
-    for name, weight in weights.items():
-        if some and (label != _label(name) or size_bytes + weight.nbytes > _BUCKET_BYTES):
-            yield some
-            some, size_bytes = {}, 0
-        some[name], label = weight, _label(name)
-        size_bytes += weight.nbytes
-    if some:
-        yield some
 
 
 def choose_optimizer(kind: str, on_gpu: bool) -> str:
@@ -231,10 +191,6 @@ def choose_optimizer(kind: str, on_gpu: bool) -> str:
             return "adamw"
         return "adamw8bit"
     return "adamw"
-
-
-def _label(name: str) -> str:
-    return name.partition(".")[0]
 
 
 def _is_number(value: Any) -> bool:
