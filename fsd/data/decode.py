@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from io import BytesIO
 from math import ceil
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
+from fsd.data import pillow_limits
 from fsd.data.box import Area, Box
-from fsd.errors import SessionError, missing_package
+from fsd.errors import SessionError
 
 if TYPE_CHECKING:
     from PIL import Image as Pil
@@ -59,7 +56,7 @@ def decode(source: bytes | BinaryIO, name: str, max_side_px: int = MAX_SIDE_PX) 
     """The photo in a file's bytes; SessionError naming `name` and the reason."""
     stream = BytesIO(source) if isinstance(source, bytes) else source
     hint = "open it in a picture viewer and save it anew, or leave it out"
-    with _pillows_limits:
+    with pillow_limits.put_aside:
         try:
             return _decode(stream, max_side_px)
         except _Refused as refusal:
@@ -187,43 +184,3 @@ def _register_heif() -> bool:
         return False
     pillow_heif.register_heif_opener()
     return True
-
-
-class _PutAside:
-    """Pillow's limit on pixels and all warnings, while any thread decodes: both are one for the whole process.
-
-    `_bound` counts the pixels itself, and knows what a JPEG is reduced to.
-    """
-
-    def __init__(self) -> None:
-        self._lock, self._inside, self._put_back = Lock(), 0, ExitStack()
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if not self._inside:
-                self._put_back.enter_context(_own_pixel_limit())
-                self._put_back.enter_context(warnings.catch_warnings(action="ignore"))
-            self._inside += 1
-
-    def __exit__(self, *error: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            if not self._inside:
-                self._put_back.close()
-
-
-@contextmanager
-def _own_pixel_limit() -> Iterator[None]:
-    try:
-        from PIL import Image
-    except ModuleNotFoundError as fault:
-        raise missing_package(fault) from None
-    before = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = None
-    try:
-        yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = before
-
-
-_pillows_limits = _PutAside()
